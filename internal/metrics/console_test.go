@@ -1,0 +1,140 @@
+package metrics
+
+import (
+	"math"
+	"os"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestConsoleLinesStayAligned(t *testing.T) {
+	var out strings.Builder
+	c := NewConsole(&out, ConsoleOptions{Total: 1000})
+	require.NoError(t, c.Log(1, map[string]float64{"loss": 2.5, "lr": 3e-6, "objective/kl": 12.345, "tokens_per_s": 9}))
+	require.NoError(t, c.Log(200, map[string]float64{"loss": 0, "lr": 1e-5, "objective/kl": 0.01}))
+	require.Equal(t, "step    1/1000  loss 2.5000    kl 12.3      lr 3.0e-06\n"+
+		"step  200/1000  loss 0         kl 0.0100    lr 1.0e-05\n", out.String())
+}
+
+func TestConsolePrintsEveryNthFirstAndLast(t *testing.T) {
+	var out strings.Builder
+	c := NewConsole(&out, ConsoleOptions{Total: 25, Every: 10})
+	for step := 1; step <= 25; step++ {
+		require.NoError(t, c.Log(step, map[string]float64{"loss": 1}))
+	}
+	require.Equal(t, 4, strings.Count(out.String(), "\n"), out.String()) // 1, 10, 20, 25
+}
+
+func TestConsoleFitsTheTerminal(t *testing.T) {
+	t.Setenv("NO_COLOR", "1")
+	var out strings.Builder
+	c := NewConsole(&out, ConsoleOptions{Total: 9, Rich: true, Width: 60})
+	row := map[string]float64{"loss": 1, "objective/kl": 2, "lr": 3, "grad_norm": 4, "margin": 5, "accuracy": 1}
+	require.NoError(t, c.Log(1, row))
+	row["loss"] = 2
+	require.NoError(t, c.Log(2, row))
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	require.Len(t, lines, 2)
+	require.Contains(t, lines[1], "▁█")
+	for _, line := range lines {
+		require.LessOrEqual(t, utf8.RuneCountInString(line), 60)
+	}
+}
+
+func TestHintIsPrintedOnceBelowItsLine(t *testing.T) {
+	var out strings.Builder
+	c := NewConsole(&out, ConsoleOptions{Total: 1000, Every: 500})
+	for step := 2; step <= 40; step++ {
+		require.NoError(t, c.Log(step, map[string]float64{"policy/clipfrac_avg": 0.9}))
+	}
+	require.Equal(t, 1, strings.Count(out.String(), "hint: policy/clipfrac_avg = 0.9 at step 2"))
+	require.Len(t, c.Hints(), 1)
+}
+
+func TestSparkline(t *testing.T) {
+	require.Equal(t, "▁█ ▅", Sparkline([]float64{0, 1, math.NaN(), 0.5}))
+	require.Equal(t, "▁▁", Sparkline([]float64{3, 3}))
+	require.Empty(t, Sparkline(nil))
+}
+
+// TestWatch feeds every rule a series that must trip it and a healthy one that must not.
+func TestWatch(t *testing.T) {
+	ramp := func(from, to float64) func(int) float64 {
+		return func(i int) float64 { return from + (to-from)*float64(i)/99 }
+	}
+	flat := func(v float64) func(int) float64 { return func(int) float64 { return v } }
+	cases := []struct {
+		key          string
+		bad, healthy func(int) float64
+	}{
+		{"loss", func(i int) float64 { return []float64{1, math.NaN()}[min(i, 1)] }, ramp(3, 1)},
+		{"objective/kl", ramp(1, 60), ramp(0, 9)},
+		{"objective/kl", flat(-4), flat(-0.2)},
+		{"policy/approxkl_avg", flat(0.5), flat(0.01)},
+		{"policy/clipfrac_avg", flat(0.7), flat(0.2)},
+		{"policy/entropy_avg", ramp(2, 0.01), ramp(2, 1)},
+		{"val/ratio", flat(1.6), flat(1.01)},
+		{"val/explained_var", flat(-2), ramp(0, 0.6)},
+		{"completions/clipped_ratio", flat(1), flat(0.1)},
+		{"frac_reward_zero_std", flat(0.95), flat(0.3)},
+		{"reward_length_corr", flat(0.95), flat(0.2)},
+		{"rollout/logp_diff_max", flat(1), flat(1e-5)},
+		{"rewards/accuracies", flat(0.3), flat(0.7)},
+		{"accuracy", flat(0.3), flat(0.7)},
+		{"grad_norm", ramp(1, 900), flat(1)},
+	}
+	require.Len(t, cases, len(rules), "one case per rule")
+	for _, c := range cases {
+		var bad, healthy Watch
+		for i := range 100 {
+			bad.Check(i, map[string]float64{c.key: c.bad(i)})
+			healthy.Check(i, map[string]float64{c.key: c.healthy(i)})
+		}
+		require.Len(t, bad.Hints(), 1, c.key)
+		require.Equal(t, c.key, bad.Hints()[0].Key)
+		require.Empty(t, healthy.Hints(), c.key)
+	}
+}
+
+func TestPlainProgressIsRareAndTellsSpeedAndETA(t *testing.T) {
+	var out strings.Builder
+	clock := time.Unix(0, 0)
+	p := newProgress(&out, "ppo", 10, 110, func() time.Time { return clock })
+	for step := 11; step <= 30; step++ {
+		clock = clock.Add(time.Second)
+		p.Tokens(500)
+		p.Step(step)
+	}
+	clock = clock.Add(5 * time.Second)
+	p.Phase("rollout 24/64")
+	p.Done()
+	p.Done()
+	require.Equal(t, `ppo 14/110  1 s/step  500 tok/s  ETA 1m35s
+ppo 19/110  1 s/step  500 tok/s  ETA 1m30s
+ppo 24/110  1 s/step  500 tok/s  ETA 1m25s
+ppo 29/110  1 s/step  500 tok/s  ETA 1m20s
+ppo 30/110  1 s/step  400 tok/s  ETA 1m15s  rollout 24/64
+ppo 30/110  1 s/step  400 tok/s  ETA 1m15s  rollout 24/64
+`, out.String())
+	perStep, perSecond := p.Rates()
+	require.Equal(t, 1.0, perStep)
+	require.Equal(t, 400.0, perSecond)
+}
+
+func TestProgressOnAFileWritesNoControlSequences(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "stderr")
+	require.NoError(t, err)
+	p := NewProgress(f, "sft", 0, 2)
+	p.Step(2)
+	_, err = p.Write([]byte("saved\n"))
+	require.NoError(t, err)
+	p.Done()
+	got, err := os.ReadFile(f.Name())
+	require.NoError(t, err)
+	require.NotContains(t, string(got), "\x1b")
+	require.Regexp(t, `^saved\nsft 2/2  .* in 0s\n$`, string(got))
+}

@@ -1,0 +1,191 @@
+// Progress on standard error: a bar on a terminal, plain lines elsewhere, so that a log file of a
+// batch job stays readable. Long phases inside a step (a rollout) report tokens, so that the first sign
+// of life comes within seconds.
+
+package metrics
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+)
+
+// plainEvery is the least time between two plain progress lines.
+const plainEvery = 5 * time.Second
+
+// Progress shows how far a job is, its speed and the time it still needs. All methods are safe for
+// concurrent use. Text written to it appears above the bar.
+type Progress struct {
+	mu    sync.Mutex
+	out   io.Writer
+	name  string
+	phase string
+	meter meter
+	shown time.Time // of the last plain line
+	now   func() time.Time
+	box   *mpb.Progress // nil without a terminal
+	bar   *mpb.Bar
+	done  bool // Done was called
+	ended bool // the bar is drawn for the last time
+}
+
+// NewProgress starts a progress display on f (standard error) for a job of total steps of which start,
+// those before a resumed checkpoint, are done already and count neither for speed nor for the ETA.
+func NewProgress(f *os.File, name string, start, total int) *Progress {
+	p := newProgress(f, name, start, total, time.Now)
+	if rich, _ := Terminal(f); rich {
+		p.box = mpb.New(mpb.WithOutput(f), mpb.WithWidth(40), mpb.WithRefreshRate(200*time.Millisecond))
+		p.bar = p.box.AddBar(int64(total),
+			mpb.PrependDecorators(decor.Name(name+" ")),
+			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + p.status() })))
+		p.bar.SetCurrent(int64(start))
+	}
+	return p
+}
+
+func newProgress(out io.Writer, name string, start, total int, now func() time.Time) *Progress {
+	t := now()
+	return &Progress{out: out, name: name, now: now, shown: t,
+		meter: meter{step: start, first: start, total: total, began: t}}
+}
+
+// Step reports that so many steps in all are done.
+func (p *Progress) Step(done int) {
+	p.mu.Lock()
+	p.meter.setStep(done, p.now())
+	p.phase = ""
+	p.plain(false)
+	p.mu.Unlock()
+	if p.bar != nil {
+		p.bar.SetCurrent(int64(done))
+	}
+}
+
+// Tokens reports n more tokens sampled or trained on.
+func (p *Progress) Tokens(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.meter.tokens += n
+	p.plain(false)
+}
+
+// Phase names what goes on inside the current step, such as "rollout 24/64"; the next Step clears it.
+func (p *Progress) Phase(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.phase = text
+	p.plain(false)
+}
+
+// Write prints whole lines without disturbing the bar.
+func (p *Progress) Write(text []byte) (int, error) {
+	p.mu.Lock()
+	plain := p.box == nil || p.ended
+	if plain {
+		defer p.mu.Unlock()
+		return p.out.Write(text)
+	}
+	p.mu.Unlock() // the bar's goroutine may want the lock for status before it takes the text
+	return p.box.Write(text)
+}
+
+// Done ends the display: the bar is left as it stands, or a last plain line is written. Later calls do
+// nothing.
+func (p *Progress) Done() {
+	p.mu.Lock()
+	again := p.done
+	p.done = true
+	if !again {
+		p.plain(true)
+	}
+	p.mu.Unlock()
+	if p.bar == nil || again {
+		return
+	}
+	p.bar.Abort(false)
+	p.box.Wait() // draws once more and calls status: not under the lock
+	p.mu.Lock()
+	p.ended = true
+	p.mu.Unlock()
+}
+
+// plain writes a progress line when no terminal shows a bar and the last line is old enough.
+// The caller holds the lock.
+func (p *Progress) plain(last bool) {
+	now := p.now()
+	if p.box != nil || (!last && (p.done || now.Sub(p.shown) < plainEvery)) {
+		return
+	}
+	p.shown = now
+	fmt.Fprintf(p.out, "%s %s\n", p.name, p.meter.text(now, p.phase)) // a closed stderr is no reason to stop a run
+}
+
+func (p *Progress) status() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.meter.text(p.now(), p.phase)
+}
+
+// Rates returns the job's mean seconds per step and tokens per second so far; 0 before the first step.
+func (p *Progress) Rates() (secondsPerStep, tokensPerSecond float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.meter.rates(p.now())
+}
+
+// meter turns counts and times into speed and remaining time.
+type meter struct {
+	step, first, total int // done, done at the start, in all
+	tokens             int // since the start
+	began, stepped     time.Time
+}
+
+func (m *meter) setStep(done int, now time.Time) { m.step, m.stepped = done, now }
+
+func (m *meter) rates(now time.Time) (secondsPerStep, tokensPerSecond float64) {
+	if steps := m.step - m.first; steps > 0 {
+		secondsPerStep = m.stepped.Sub(m.began).Seconds() / float64(steps)
+	}
+	if elapsed := now.Sub(m.began).Seconds(); elapsed > 0 {
+		tokensPerSecond = float64(m.tokens) / elapsed
+	}
+	return secondsPerStep, tokensPerSecond
+}
+
+// text is "120/1000  1.52 s/step  3.4k tok/s  ETA 22m18s  rollout 24/64", parts not yet known left out.
+func (m *meter) text(now time.Time, phase string) string {
+	out := fmt.Sprintf("%d/%d", m.step, m.total)
+	perStep, perSecond := m.rates(now)
+	if perStep > 0 {
+		out += fmt.Sprintf("  %.3g s/step", perStep)
+	}
+	if perSecond > 0 {
+		out += "  " + thousands(perSecond) + " tok/s"
+	}
+	if left := m.total - m.step; perStep > 0 && left > 0 {
+		eta := time.Duration(perStep*float64(left)*float64(time.Second)) - now.Sub(m.stepped)
+		out += "  ETA " + max(eta, 0).Round(time.Second).String()
+	} else if left <= 0 {
+		out += "  in " + now.Sub(m.began).Round(time.Second).String()
+	}
+	if phase != "" {
+		out += "  " + phase
+	}
+	return out
+}
+
+func thousands(v float64) string {
+	switch {
+	case v >= 1e6:
+		return fmt.Sprintf("%.2fM", v/1e6)
+	case v >= 1e3:
+		return fmt.Sprintf("%.1fk", v/1e3)
+	default:
+		return fmt.Sprintf("%.0f", v)
+	}
+}
