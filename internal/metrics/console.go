@@ -68,13 +68,13 @@ func NewConsole(w io.Writer, opt ConsoleOptions) *Console {
 	return &Console{w: w, opt: opt}
 }
 
-// Terminal reports whether f is a terminal that takes control sequences, and its width.
+// Terminal reports whether f is a terminal that takes control sequences and knows its size, and its width.
 func Terminal(f *os.File) (rich bool, width int) {
 	if !term.IsTerminal(int(f.Fd())) || os.Getenv("TERM") == "dumb" {
 		return false, 0
 	}
-	width, _, err := term.GetSize(int(f.Fd()))
-	return err == nil, width
+	width, height, err := term.GetSize(int(f.Fd()))
+	return err == nil && width > 0 && height > 0, width
 }
 
 // Log implements Logger.

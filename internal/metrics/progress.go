@@ -40,9 +40,12 @@ func NewProgress(f *os.File, name string, start, total int) *Progress {
 	p := newProgress(f, name, start, total, time.Now)
 	if rich, _ := Terminal(f); rich {
 		p.box = mpb.New(mpb.WithOutput(f), mpb.WithWidth(40), mpb.WithRefreshRate(200*time.Millisecond))
-		p.bar = p.box.AddBar(int64(total),
+		// A bar that completes by itself makes mpb drop text written after its last frame, so it is made
+		// without a total, which turns that off; Done ends it and waits for one more frame.
+		p.bar = p.box.AddBar(0,
 			mpb.PrependDecorators(decor.Name(name+" ")),
 			mpb.AppendDecorators(decor.Any(func(decor.Statistics) string { return " " + p.status() })))
+		p.bar.SetTotal(int64(total), false)
 		p.bar.SetCurrent(int64(start))
 	}
 	return p
