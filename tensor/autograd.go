@@ -1,0 +1,153 @@
+package tensor
+
+// Gradients, the optimizer's kernels and gradient checkpointing by segments.
+
+import (
+	"github.com/sugarme/gotch/libtch"
+
+	"salsa/tensor/native"
+)
+
+// RequireGrad marks t as a leaf whose gradient is wanted, or not, and returns t.
+func (t Tensor) RequireGrad(on bool) Tensor {
+	flag := int32(0)
+	if on {
+		flag = 1
+	}
+	libtch.AtgSetRequiresGrad(&out[0], t.must("require grad"), flag)
+	if msg := lastError(); msg != "" {
+		panic(opError("require grad", msg, []Tensor{t}))
+	}
+	libtch.AtFree(out[0]) // gotch returns a second handle to the same tensor
+	return t
+}
+
+// RequiresGrad tells whether autograd follows t.
+func (t Tensor) RequiresGrad() bool { return libtch.AtRequiresGrad(t.must("requires grad")) }
+
+// Grad returns the accumulated gradient, or an absent tensor if there is none.
+func (t Tensor) Grad() Tensor {
+	libtch.AtgGrad(&out[0], t.must("grad"))
+	if msg := lastError(); msg != "" {
+		panic(opError("grad", msg, []Tensor{t}))
+	}
+	if !libtch.AtDefined(out[0]) {
+		libtch.AtFree(out[0])
+		return Tensor{}
+	}
+	return adopt(Tensor{out[0]})
+}
+
+// Detach returns the same elements outside the graph.
+func (t Tensor) Detach() Tensor { return t.unary("detach", libtch.AtgDetach) }
+
+// Backward accumulates the gradients of the scalar loss into the leaves. Segments that Checkpoint cut out of the
+// graph are recomputed and walked through, last first.
+func Backward(loss Tensor) {
+	backward(loss, Tensor{})
+	for a := current; a != nil; a = a.parent {
+		for i := len(segments) - 1; i >= 0 && segments[i].scope == a; i-- {
+			segments[i].backward()
+			segments = segments[:i]
+		}
+	}
+}
+
+func backward(y, grad Tensor) {
+	err := native.Backward([]libtch.Ctensor{y.must("backward")}, []libtch.Ctensor{grad.c})
+	if err != nil {
+		panic(opError("backward", err.Error(), []Tensor{y}))
+	}
+}
+
+// segment is a stretch of the forward pass whose activations were dropped.
+type segment struct {
+	scope *arena
+	fn    func(Tensor) Tensor
+	x, y  Tensor // input (in the graph) and output (a leaf of the next stretch)
+}
+
+// segments are those of the forward pass in flight, oldest first; guarded by computeLock.
+var segments []segment
+
+// Checkpoint computes y = fn(x) without keeping fn's activations: Backward computes them again, one segment at
+// a time (Chen et al., arXiv 1604.06174). fn must be pure arithmetic of x and parameters. x and y live in the
+// current scope, in which Backward must be called too.
+func Checkpoint(fn func(Tensor) Tensor, x Tensor) Tensor {
+	if libtch.AtGradSetEnabled(1) == 0 { // autograd is off: nothing to save
+		libtch.AtGradSetEnabled(0)
+		return fn(x)
+	}
+	var y Tensor
+	err := NoGrad(func() error {
+		y = fn(x).Keep()
+		return nil
+	})
+	if err != nil {
+		panic(err)
+	}
+	y = y.Detach().RequireGrad(true)
+	segments = append(segments, segment{scope: current, fn: fn, x: x, y: y})
+	return y
+}
+
+// backward recomputes the segment with autograd on and continues the gradient from y to x and the parameters.
+func (s segment) backward() {
+	gy := s.y.Grad()
+	if !gy.Defined() { // the loss does not depend on this stretch
+		return
+	}
+	var gx Tensor
+	err := Scope(func() error {
+		x := s.x.Detach().RequireGrad(s.x.RequiresGrad())
+		backward(s.fn(x), gy)
+		gx = x.Grad().Keep()
+		return nil
+	})
+	if err != nil {
+		panic(err)
+	}
+	if gx.Defined() {
+		backward(s.x, gx)
+	}
+}
+
+// ZeroGrads drops the gradients of params.
+func ZeroGrads(params []Tensor) {
+	if len(params) == 0 {
+		return
+	}
+	if err := native.ZeroGrads(handles("zero grads", params)); err != nil {
+		panic(opError("zero grads", err.Error(), nil))
+	}
+}
+
+// ClipGrads scales the gradients of params to a global L2 norm of at most maxNorm and returns the norm before;
+// maxNorm <= 0 only measures. A norm that is not finite changes nothing.
+func ClipGrads(params []Tensor, maxNorm float64) float64 {
+	if len(params) == 0 {
+		return 0
+	}
+	total, err := native.Clip(handles("clip grads", params), maxNorm)
+	if err != nil {
+		panic(opError("clip grads", err.Error(), nil))
+	}
+	return total
+}
+
+// AdamWHyper are the settings of one AdamW step.
+type AdamWHyper struct{ LR, Beta1, Beta2, WeightDecay, Eps float64 }
+
+// AdamWStep updates params in place from their gradients with moments m and v and fp32 scalar step counts, one
+// per parameter (Loshchilov & Hutter, arXiv 1711.05101). Parameters without a gradient are left alone.
+func AdamWStep(params, m, v, steps []Tensor, h AdamWHyper) {
+	if len(params) == 0 {
+		return
+	}
+	const op = "adamw"
+	err := native.AdamW(handles(op, params), handles(op, m), handles(op, v), handles(op, steps),
+		h.LR, h.Beta1, h.Beta2, h.WeightDecay, h.Eps)
+	if err != nil {
+		panic(opError(op, err.Error(), nil))
+	}
+}

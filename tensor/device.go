@@ -1,0 +1,91 @@
+package tensor
+
+// CPU and CUDA from one binary: libtorch_cuda is opened at run time, when it is asked for.
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"salsa/internal/fault"
+	"salsa/tensor/native"
+)
+
+// Device is where a tensor's elements are: CPU, or the CUDA device of that index (gotch's numbering).
+type Device int
+
+// CPU is the host.
+const CPU Device = -1
+
+// String returns the device as --device takes it.
+func (d Device) String() string {
+	if d == CPU {
+		return "cpu"
+	}
+	return fmt.Sprintf("cuda:%d", int(d))
+}
+
+// cudaTried keeps OpenDevice from loading libtorch_cuda twice.
+var cudaTried bool
+
+// OpenDevice resolves auto|cpu|cuda[:N]. It must be the first libtorch call of the process: libtorch caches
+// the absence of CUDA for good once asked. auto takes the first GPU when the machine has a driver and the
+// libraries, and the CPU otherwise; cuda fails with one line when there is none.
+func OpenDevice(name string) (Device, error) {
+	if name == "cpu" {
+		return CPU, nil
+	}
+	kind, index, _ := strings.Cut(name, ":")
+	n := 0
+	if index != "" {
+		var err error
+		if n, err = strconv.Atoi(index); err != nil || n < 0 {
+			return CPU, fault.Inputf("--device %s: want auto, cpu, cuda or cuda:N", name)
+		}
+	}
+	switch {
+	case name == "auto":
+		// Loading 400 MB of CUDA libraries takes time: look for a driver first.
+		if _, err := os.Stat("/dev/nvidiactl"); err != nil {
+			return CPU, nil
+		}
+	case kind != "cuda":
+		return CPU, fault.Inputf("--device %s: want auto, cpu, cuda or cuda:N", name)
+	}
+	count, err := openCUDA()
+	switch {
+	case err != nil && name == "auto":
+		fmt.Fprintf(os.Stderr, "salsa: no CUDA (%v); using the CPU\n", err)
+		return CPU, nil
+	case err != nil:
+		return CPU, fault.Inputf("--device %s: %v; use --device cpu, or install the driver and the CUDA 13 libraries of PyTorch 2.11", name, err)
+	case n >= count:
+		return CPU, fault.Inputf("--device %s: this machine has %d CUDA device(s)", name, count)
+	}
+	return Device(n), nil
+}
+
+// openCUDA loads libtorch_cuda and counts devices; no device is an error.
+func openCUDA() (int, error) {
+	if !cudaTried {
+		cudaTried = true
+		if err := native.OpenCUDA(); err != nil {
+			return 0, err
+		}
+	}
+	count, err := native.CUDACount()
+	if err != nil {
+		return 0, err
+	}
+	if count == 0 {
+		return 0, fmt.Errorf("no usable NVIDIA GPU or driver found")
+	}
+	return count, nil
+}
+
+// SetThreads sets how many CPU threads an op may use; call it on the compute goroutine.
+func SetThreads(n int) { native.SetThreads(n) }
+
+// Threads returns how many CPU threads an op may use.
+func Threads() int { return native.Threads() }

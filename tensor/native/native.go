@@ -1,0 +1,193 @@
+// Package native is salsa's own C++ beside gotch: the libtorch calls that gotch's generated layer lacks.
+//
+// Handles are libtch.Ctensor, as in gotch. Every call returns the C++ error as a Go error, so no
+// thread-local state is involved. Package tensor wraps all of this; nothing else should import it.
+package native
+
+/*
+#cgo CXXFLAGS: -std=c++17 -O2 -Wall -Wno-deprecated-declarations
+#cgo LDFLAGS: -lstdc++ -ldl
+#include <stdlib.h>
+#include "native.h"
+*/
+import "C"
+
+import (
+	"errors"
+	"runtime"
+	"unsafe"
+
+	"github.com/sugarme/gotch/libtch"
+)
+
+func init() { C.sn_init() }
+
+// check turns a malloc'd message into an error.
+func check(msg *C.char) error {
+	if msg == nil {
+		return nil
+	}
+	defer C.free(unsafe.Pointer(msg))
+	return errors.New(C.GoString(msg))
+}
+
+func handle(t libtch.Ctensor) C.sn_tensor { return C.sn_tensor(unsafe.Pointer(t)) }
+
+func tensorOf(h C.sn_tensor) libtch.Ctensor { return libtch.Ctensor(unsafe.Pointer(h)) }
+
+// handles gives the C view of a list; the list must not be empty.
+func handles(ts []libtch.Ctensor) *C.sn_tensor { return (*C.sn_tensor)(unsafe.Pointer(&ts[0])) }
+
+func dims(shape []int64) *C.int64_t {
+	if len(shape) == 0 {
+		return nil
+	}
+	return (*C.int64_t)(unsafe.Pointer(&shape[0]))
+}
+
+func flag(b bool) C.int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// FromData copies the memory at data into a new CPU tensor of the given shape and scalar type.
+func FromData(data unsafe.Pointer, shape []int64, dtype int) (libtch.Ctensor, error) {
+	var out C.sn_tensor
+	err := check(C.sn_from_data(&out, data, dims(shape), C.int(len(shape)), C.int(dtype)))
+	return tensorOf(out), err
+}
+
+// CopyOut copies t's elements, in row-major order and t's scalar type, to dst, which must hold exactly
+// that many bytes.
+func CopyOut(t libtch.Ctensor, dst unsafe.Pointer, bytes int) error {
+	return check(C.sn_copy_out(handle(t), dst, C.size_t(bytes)))
+}
+
+// Randn draws a standard normal tensor as a function of the seed alone.
+func Randn(shape []int64, seed uint64, dtype int) (libtch.Ctensor, error) {
+	var out C.sn_tensor
+	err := check(C.sn_randn(&out, dims(shape), C.int(len(shape)), C.uint64_t(seed), C.int(dtype)))
+	return tensorOf(out), err
+}
+
+// Map is a file in memory, private to this process. Tensors made from it keep the pages alive.
+type Map struct{ p unsafe.Pointer }
+
+// OpenMap maps the file at path.
+func OpenMap(path string) (*Map, error) {
+	cs := C.CString(path)
+	defer C.free(unsafe.Pointer(cs))
+	var p unsafe.Pointer
+	if err := check(C.sn_map_open(&p, cs)); err != nil {
+		return nil, err
+	}
+	return &Map{p}, nil
+}
+
+// Tensor views shape elements of dtype at the byte offset, without a copy.
+func (m *Map) Tensor(offset int64, shape []int64, dtype int) (libtch.Ctensor, error) {
+	var out C.sn_tensor
+	err := check(C.sn_map_tensor(&out, m.p, C.int64_t(offset), dims(shape), C.int(len(shape)), C.int(dtype)))
+	return tensorOf(out), err
+}
+
+// Close drops the map's own hold on the pages.
+func (m *Map) Close() {
+	C.sn_map_close(m.p)
+	m.p = nil
+}
+
+// OpenCUDA loads libtorch_cuda into the process. It must run before anything asks libtorch whether
+// CUDA is there, seeds a generator or runs a backward pass: those cache the empty CUDA hooks for good.
+func OpenCUDA() error { return check(C.sn_cuda_open()) }
+
+// CUDACount returns the number of usable CUDA devices.
+func CUDACount() (int, error) {
+	var n C.int
+	err := check(C.sn_cuda_count(&n))
+	return int(n), err
+}
+
+// SetThreads sets the size of libtorch's CPU thread team for the calling OS thread.
+func SetThreads(n int) { C.sn_set_threads(C.int(n)) }
+
+// Threads returns the size of libtorch's CPU thread team.
+func Threads() int { return int(C.sn_get_threads()) }
+
+// Backward accumulates gradients of ys into the leaves, given the gradients with respect to ys; a nil
+// entry stands for the implicit 1 of a scalar.
+func Backward(ys, grads []libtch.Ctensor) error {
+	return check(C.sn_backward(handles(ys), handles(grads), C.int(len(ys))))
+}
+
+// ZeroGrads drops the gradients of params.
+func ZeroGrads(params []libtch.Ctensor) error {
+	if len(params) == 0 {
+		return nil
+	}
+	return check(C.sn_zero_grads(handles(params), C.int(len(params))))
+}
+
+// AdamW takes one fused step on all params that have a gradient; steps are fp32 scalars.
+func AdamW(params, m, v, steps []libtch.Ctensor, lr, beta1, beta2, weightDecay, eps float64) error {
+	if len(params) == 0 {
+		return nil
+	}
+	return check(C.sn_adamw(handles(params), handles(m), handles(v), handles(steps), C.int(len(params)),
+		C.double(lr), C.double(beta1), C.double(beta2), C.double(weightDecay), C.double(eps)))
+}
+
+// Clip scales all gradients so that their global L2 norm is at most maxNorm (<= 0: no clipping) and
+// returns the norm before clipping.
+func Clip(params []libtch.Ctensor, maxNorm float64) (float64, error) {
+	if len(params) == 0 {
+		return 0, nil
+	}
+	var total C.double
+	err := check(C.sn_clip(handles(params), C.int(len(params)), C.double(maxNorm), &total))
+	return float64(total), err
+}
+
+// Attention is scaled dot-product attention; mask may be nil, gqa lets q have more heads than k and v.
+func Attention(q, k, v, mask libtch.Ctensor, causal bool, scale float64, gqa bool) (libtch.Ctensor, error) {
+	var out C.sn_tensor
+	err := check(C.sn_sdpa(&out, handle(q), handle(k), handle(v), handle(mask), flag(causal), C.double(scale), flag(gqa)))
+	return tensorOf(out), err
+}
+
+// RMSNorm normalises the last axis; plusOne multiplies by 1 + w as Gemma does.
+func RMSNorm(x, w libtch.Ctensor, eps float64, plusOne bool) (libtch.Ctensor, error) {
+	var out C.sn_tensor
+	err := check(C.sn_rms_norm(&out, handle(x), handle(w), C.double(eps), flag(plusOne)))
+	return tensorOf(out), err
+}
+
+// Rope rotates the half-split pairs of x's last axis by the given cosines and sines.
+func Rope(x, cos, sin libtch.Ctensor) (libtch.Ctensor, error) {
+	var out C.sn_tensor
+	err := check(C.sn_rope(&out, handle(x), handle(cos), handle(sin)))
+	return tensorOf(out), err
+}
+
+// LinearLogProb returns log-probabilities [N] of targets [N] and entropies [N] of the logits h W^T, in
+// chunks of tokens.
+func LinearLogProb(h, w, targets libtch.Ctensor, invTemp, softcap float64, chunk int) (logp, entropy libtch.Ctensor, err error) {
+	var out [2]C.sn_tensor
+	err = check(C.sn_linear_logprob(&out[0], handle(h), handle(w), handle(targets), C.double(invTemp),
+		C.double(softcap), C.int64_t(chunk)))
+	return tensorOf(out[0]), tensorOf(out[1]), err
+}
+
+// Sample draws one token per row of logits [B, V] with the uniforms u, len(u) = B. It returns ids [B] and
+// their log-probabilities [B] under the unfiltered soft-max at this temperature.
+func Sample(logits libtch.Ctensor, u []float64, temperature float64, topK int, topP, minP float64) (ids, logp libtch.Ctensor, err error) {
+	var out [2]C.sn_tensor
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	pin.Pin(&u[0])
+	err = check(C.sn_sample(&out[0], handle(logits), (*C.double)(unsafe.Pointer(&u[0])), C.double(temperature),
+		C.int64_t(topK), C.double(topP), C.double(minP)))
+	return tensorOf(out[0]), tensorOf(out[1]), err
+}

@@ -1,0 +1,46 @@
+// C interface of salsa's own libtorch calls: what gotch's generated layer lacks.
+// Every function returns NULL on success or a malloc'd one-line message that the caller frees.
+// Tensors are at::Tensor*, the same handles as gotch's; a returned handle is owned by the caller.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef void* sn_tensor;
+
+// create.cpp: making tensors, reading them, files, devices
+char* sn_from_data(sn_tensor* out, const void* data, const int64_t* dims, int nd, int dtype);
+char* sn_copy_out(sn_tensor t, void* dst, size_t bytes);
+char* sn_randn(sn_tensor* out, const int64_t* dims, int nd, uint64_t seed, int dtype);
+char* sn_map_open(void** map, const char* path);
+char* sn_map_tensor(sn_tensor* out, void* map, int64_t offset, const int64_t* dims, int nd, int dtype);
+void sn_map_close(void* map);
+char* sn_cuda_open(void);
+char* sn_cuda_count(int* count);
+void sn_set_threads(int n);
+int sn_get_threads(void);
+void sn_init(void);
+
+// autograd.cpp: gradients and the optimizer step
+char* sn_backward(sn_tensor* ys, sn_tensor* grads, int n);
+char* sn_zero_grads(sn_tensor* params, int n);
+char* sn_adamw(sn_tensor* params, sn_tensor* m, sn_tensor* v, sn_tensor* steps, int n, double lr,
+               double beta1, double beta2, double weight_decay, double eps);
+char* sn_clip(sn_tensor* params, int n, double max_norm, double* total);
+
+// fused.cpp: differentiable blocks
+char* sn_sdpa(sn_tensor* out, sn_tensor q, sn_tensor k, sn_tensor v, sn_tensor mask, int causal,
+              double scale, int gqa);
+char* sn_rms_norm(sn_tensor* out, sn_tensor x, sn_tensor w, double eps, int plus_one);
+char* sn_rope(sn_tensor* out, sn_tensor x, sn_tensor cos, sn_tensor sin);
+char* sn_linear_logprob(sn_tensor* out, sn_tensor h, sn_tensor w, sn_tensor targets, double inv_temp,
+                        double softcap, int64_t chunk);
+char* sn_sample(sn_tensor* out, sn_tensor logits, const double* u, double temperature, int64_t top_k,
+                double top_p, double min_p);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,355 @@
+package tensor_test
+
+import (
+	"errors"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"salsa/tensor"
+)
+
+// run is the frame of a tensor test: it computes under Run and proves that nothing is left behind.
+func run(t *testing.T, fn func()) {
+	t.Helper()
+	before := tensor.Live()
+	require.NoError(t, tensor.Run(func() error { fn(); return nil }))
+	require.Equal(t, before, tensor.Live(), "tensors leaked")
+}
+
+func TestScopeOwnsResults(t *testing.T) {
+	run(t, func() {
+		start := tensor.Live()
+		var kept tensor.Tensor
+		require.NoError(t, tensor.Scope(func() error {
+			a := tensor.Floats([]float32{1, 2}, 2)
+			kept = a.Add(a).Keep()
+			a.Mul(a)
+			assert.Equal(t, start+3, tensor.Live())
+			return nil
+		}))
+		assert.Equal(t, start+1, tensor.Live())
+		assert.Equal(t, []float32{2, 4}, kept.Float32s())
+	})
+}
+
+func TestOpErrorNamesOpAndShapes(t *testing.T) {
+	run(t, func() {
+		start := tensor.Live()
+		err := tensor.Scope(func() error {
+			a, b := tensor.Zeros(tensor.Float32, tensor.CPU, 2, 3), tensor.Zeros(tensor.Float32, tensor.CPU, 4, 5)
+			a.Keep()
+			a.Matmul(b)
+			return nil
+		})
+		var e *tensor.Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, "matmul", e.Op)
+		assert.Equal(t, [][]int{{2, 3}, {4, 5}}, e.Shapes)
+		assert.NotContains(t, err.Error(), "\n")
+		assert.Equal(t, start, tensor.Live(), "a failed scope hands nothing over")
+		assert.Equal(t, []float32{2}, tensor.Floats([]float32{1}, 1).MulScalar(2).Float32s(), "the error is not blamed on a later op")
+	})
+}
+
+func TestAbsentOperandIsAnError(t *testing.T) {
+	run(t, func() {
+		err := tensor.Scope(func() error { tensor.Scalar(1).Add(tensor.Tensor{}); return nil })
+		assert.ErrorContains(t, err, "absent")
+	})
+}
+
+func TestOtherPanicsFlyOn(t *testing.T) {
+	run(t, func() {
+		before := tensor.Live()
+		assert.PanicsWithValue(t, "mine", func() {
+			_ = tensor.Scope(func() error { tensor.Scalar(1); panic("mine") })
+		})
+		assert.Equal(t, before, tensor.Live())
+	})
+}
+
+func TestErrorReturnsThroughScope(t *testing.T) {
+	want := errors.New("mine")
+	run(t, func() { assert.Equal(t, want, tensor.Scope(func() error { return want })) })
+}
+
+func TestRandnIsAFunctionOfTheSeed(t *testing.T) {
+	run(t, func() {
+		a := tensor.Randn(7, 64)
+		tensor.Randn(8, 1000)
+		assert.True(t, a.Equal(tensor.Randn(7, 64)))
+		assert.False(t, a.Equal(tensor.Randn(8, 64)))
+	})
+}
+
+func TestRNGStateRoundTrip(t *testing.T) {
+	a := tensor.NewRNG(1, 2)
+	a.Uint64()
+	text, err := a.MarshalText()
+	require.NoError(t, err)
+	want := []float64{a.Float64(), a.Float64()}
+	var b tensor.RNG
+	require.NoError(t, b.UnmarshalText(text))
+	assert.Equal(t, want, []float64{b.Float64(), b.Float64()})
+}
+
+// numericGrad is the central difference of f at x.
+func numericGrad(x []float32, f func([]float32) float64) []float64 {
+	g := make([]float64, len(x))
+	for i := range x {
+		const h = 1e-2
+		keep := x[i]
+		x[i] = keep + h
+		up := f(x)
+		x[i] = keep - h
+		g[i] = (up - f(x)) / (2 * h)
+		x[i] = keep
+	}
+	return g
+}
+
+// checkGrad compares autograd's gradient of f with differences.
+func checkGrad(t *testing.T, shape []int, f func(x tensor.Tensor) tensor.Tensor) {
+	t.Helper()
+	n := 1
+	for _, d := range shape {
+		n *= d
+	}
+	data := tensor.Randn(3, n).Float32s()
+	x := tensor.Floats(data, shape...).RequireGrad(true)
+	tensor.Backward(f(x))
+	got := x.Grad().Float64s()
+	want := numericGrad(data, func(v []float32) float64 { return f(tensor.Floats(v, shape...)).Item() })
+	for i := range want {
+		assert.InDelta(t, want[i], got[i], 2e-3*(1+math.Abs(want[i])), "element %d", i)
+	}
+}
+
+func TestRMSNormGradient(t *testing.T) {
+	run(t, func() {
+		w, probe := tensor.Randn(1, 6), tensor.Randn(2, 3, 6)
+		for _, plusOne := range []bool{false, true} {
+			checkGrad(t, []int{3, 6}, func(x tensor.Tensor) tensor.Tensor {
+				return tensor.RMSNorm(x, w, 1e-6, plusOne).Mul(probe).Sum()
+			})
+			x := tensor.Randn(9, 3, 6)
+			checkGrad(t, []int{6}, func(w tensor.Tensor) tensor.Tensor {
+				return tensor.RMSNorm(x, w, 1e-6, plusOne).Mul(probe).Sum()
+			})
+		}
+	})
+}
+
+func TestRopeGradientAndInverse(t *testing.T) {
+	run(t, func() {
+		angle := tensor.Randn(5, 1, 1, 4, 3)
+		cos, sin := cosSin(angle)
+		probe := tensor.Randn(6, 2, 2, 4, 6)
+		checkGrad(t, []int{2, 2, 4, 6}, func(x tensor.Tensor) tensor.Tensor {
+			return tensor.Rope(x, cos, sin).Mul(probe).Sum()
+		})
+		back := tensor.Rope(tensor.Rope(probe, cos, sin), cos, sin.Neg())
+		assert.InDelta(t, 0, back.Sub(probe).Abs().Max().Item(), 1e-6)
+	})
+}
+
+func cosSin(angle tensor.Tensor) (cos, sin tensor.Tensor) {
+	a := angle.Float64s()
+	c, s := make([]float32, len(a)), make([]float32, len(a))
+	for i, v := range a {
+		c[i], s[i] = float32(math.Cos(v)), float32(math.Sin(v))
+	}
+	return tensor.Floats(c, angle.Shape()...), tensor.Floats(s, angle.Shape()...)
+}
+
+// TestLinearLogProb holds the chunked kernel against the plain formula, values and gradients, with more tokens
+// than one chunk.
+func TestLinearLogProb(t *testing.T) {
+	const n, d, v = tensor.LogProbChunk + 17, 5, 11
+	for _, c := range []struct{ temperature, softcap float64 }{{1, 0}, {0.7, 0}, {1, 2}, {1.3, 2}} {
+		run(t, func() {
+			target := make([]int, n)
+			for i := range target {
+				target[i] = i * 7 % v
+			}
+			ids := tensor.Ints(target, n)
+			probe, probe2 := tensor.Randn(1, n), tensor.Randn(2, n)
+			grads := func(f func(h, w tensor.Tensor) (logp, ent tensor.Tensor)) []tensor.Tensor {
+				h := tensor.Randn(3, n, d).RequireGrad(true)
+				w := tensor.Randn(4, v, d).RequireGrad(true)
+				logp, ent := f(h, w)
+				tensor.Backward(logp.Mul(probe).Sum().Add(ent.Mul(probe2).Sum()))
+				return []tensor.Tensor{logp.Detach(), ent.Detach(), h.Grad(), w.Grad()}
+			}
+			want := grads(func(h, w tensor.Tensor) (logp, ent tensor.Tensor) {
+				z := h.Linear(w, tensor.Tensor{})
+				if c.softcap > 0 {
+					z = z.DivScalar(c.softcap).Tanh().MulScalar(c.softcap)
+				}
+				lp := z.DivScalar(c.temperature).LogSoftmax(-1) // [n, v]
+				return lp.Gather(1, ids.Unsqueeze(1)).Squeeze(1), lp.Exp().Mul(lp).Sum(-1).Neg()
+			})
+			got := grads(func(h, w tensor.Tensor) (logp, ent tensor.Tensor) {
+				return tensor.LinearLogProb(h, w, ids, c.temperature, c.softcap)
+			})
+			for i := range want {
+				assert.InDelta(t, 0, got[i].Sub(want[i]).Abs().Max().Item(), 2e-4, "output %d of %+v", i, c)
+			}
+		})
+	}
+}
+
+// TestCheckpoint holds segment-wise recomputation to the plain graph, bit for bit.
+func TestCheckpoint(t *testing.T) {
+	run(t, func() {
+		grads := func(wrap func(func(tensor.Tensor) tensor.Tensor, tensor.Tensor) tensor.Tensor) [][]float32 {
+			var out [][]float32
+			require.NoError(t, tensor.Scope(func() error {
+				e := tensor.Randn(1, 4, 8).RequireGrad(true)
+				ws := []tensor.Tensor{e}
+				x := e.MulScalar(2)
+				for i := range 3 {
+					w := tensor.Randn(uint64(10+i), 8, 8).RequireGrad(true)
+					ws = append(ws, w)
+					x = wrap(func(x tensor.Tensor) tensor.Tensor { return x.Add(x.Linear(w, tensor.Tensor{}).Tanh()) }, x)
+				}
+				tensor.Backward(x.Square().Mean())
+				for _, w := range ws {
+					out = append(out, w.Grad().Float32s())
+				}
+				return nil
+			}))
+			return out
+		}
+		plain := grads(func(f func(tensor.Tensor) tensor.Tensor, x tensor.Tensor) tensor.Tensor { return f(x) })
+		assert.Equal(t, plain, grads(tensor.Checkpoint))
+	})
+}
+
+func TestSampleIsARowwiseFunction(t *testing.T) {
+	run(t, func() {
+		logits := tensor.Randn(1, 5, 40)
+		u := []float64{0.1, 0.5, 0.9, 0.99, 0}
+		s := tensor.Sampler{Temperature: 0.8, TopK: 10, TopP: 0.9}
+		ids, logp := tensor.Sample(logits, u, s)
+		all := logits.DivScalar(0.8).LogSoftmax(-1).Gather(1, ids.Unsqueeze(1)).Squeeze(1)
+		assert.InDelta(t, 0, all.Sub(logp).Abs().Max().Item(), 1e-5)
+		for b := range u {
+			one, _ := tensor.Sample(logits.Narrow(0, b, 1), u[b:b+1], s)
+			assert.Equal(t, ids.Ints()[b], one.Ints()[0], "row %d depends on its companions", b)
+		}
+		greedy, _ := tensor.Sample(logits, u, tensor.Sampler{TopP: 1})
+		assert.Equal(t, logits.Argmax(-1).Ints(), greedy.Ints())
+	})
+}
+
+// TestSampleFrequencies: with inverse-CDF sampling a fine grid of uniforms gives each token its probability.
+func TestSampleFrequencies(t *testing.T) {
+	run(t, func() {
+		logits := tensor.Floats([]float32{0, 1, 2, -1, 0.5}, 1, 5)
+		p := logits.Softmax(-1).Float64s()
+		count := make([]float64, 5)
+		const n = 2000
+		for i := range n {
+			ids, _ := tensor.Sample(logits, []float64{(float64(i) + 0.5) / n}, tensor.Sampler{Temperature: 1, TopP: 1})
+			count[ids.Ints()[0]]++
+		}
+		for i := range p {
+			assert.InDelta(t, p[i], count[i]/n, 1e-3)
+		}
+		ids, _ := tensor.Sample(logits, []float64{0.999}, tensor.Sampler{Temperature: 1, TopP: 0.5})
+		assert.Equal(t, 2, ids.Ints()[0], "top-p keeps the token that crosses the threshold only")
+	})
+}
+
+func TestSampleRefusesNaN(t *testing.T) {
+	run(t, func() {
+		err := tensor.Scope(func() error {
+			tensor.Sample(tensor.Floats([]float32{1, float32(math.NaN())}, 1, 2), []float64{0.5}, tensor.Sampler{Temperature: 1, TopP: 1})
+			return nil
+		})
+		assert.ErrorContains(t, err, "not finite")
+	})
+}
+
+func TestAdamWAgainstFloat64(t *testing.T) {
+	run(t, func() {
+		h := tensor.AdamWHyper{LR: 1e-2, Beta1: 0.9, Beta2: 0.95, WeightDecay: 0.1, Eps: 1e-8}
+		p := tensor.Randn(1, 10).RequireGrad(true)
+		m, v, step := tensor.Zeros(tensor.Float32, tensor.CPU, 10), tensor.Zeros(tensor.Float32, tensor.CPU, 10), tensor.Scalar(0)
+		ref, rm, rv := p.Float64s(), make([]float64, 10), make([]float64, 10)
+		for k := 1; k <= 5; k++ {
+			tensor.ZeroGrads([]tensor.Tensor{p})
+			tensor.Backward(p.Square().Sum())
+			tensor.AdamWStep([]tensor.Tensor{p}, []tensor.Tensor{m}, []tensor.Tensor{v}, []tensor.Tensor{step}, h)
+			for i := range ref {
+				g := 2 * ref[i]
+				ref[i] *= 1 - h.LR*h.WeightDecay
+				rm[i] = h.Beta1*rm[i] + (1-h.Beta1)*g
+				rv[i] = h.Beta2*rv[i] + (1-h.Beta2)*g*g
+				mh, vh := rm[i]/(1-math.Pow(h.Beta1, float64(k))), rv[i]/(1-math.Pow(h.Beta2, float64(k)))
+				ref[i] -= h.LR * mh / (math.Sqrt(vh) + h.Eps)
+			}
+		}
+		assert.InDeltaSlice(t, ref, p.Float64s(), 1e-6)
+	})
+}
+
+func TestClipGrads(t *testing.T) {
+	run(t, func() {
+		a, b := tensor.Floats([]float32{3}, 1).RequireGrad(true), tensor.Floats([]float32{4}, 1).RequireGrad(true)
+		tensor.Backward(a.Square().Sum().Add(b.Square().Sum()).MulScalar(0.5))
+		assert.InDelta(t, 5, tensor.ClipGrads([]tensor.Tensor{a, b}, 0), 1e-6)
+		assert.InDelta(t, 5, tensor.ClipGrads([]tensor.Tensor{a, b}, 1), 1e-6)
+		assert.InDelta(t, 0.6, a.Grad().Item(), 1e-5)
+		assert.InDelta(t, 0.8, b.Grad().Item(), 1e-5)
+	})
+}
+
+func TestAttentionMatchesFormula(t *testing.T) {
+	run(t, func() {
+		q, k, v := tensor.Randn(1, 2, 4, 3, 8), tensor.Randn(2, 2, 2, 5, 8), tensor.Randn(3, 2, 2, 5, 8)
+		mask := tensor.Bools([]bool{true, false, true, true, false, true, true, true, false, true, false, false, true, true, true}, 1, 1, 3, 5)
+		got := tensor.Attention(q, k, v, mask, false, 0.3)
+		kk := k.Unsqueeze(2).Expand(2, 2, 2, 5, 8).Reshape(2, 4, 5, 8) // each key head serves two query heads
+		vv := v.Unsqueeze(2).Expand(2, 2, 2, 5, 8).Reshape(2, 4, 5, 8)
+		s := q.Matmul(kk.Transpose(-1, -2)).MulScalar(0.3).MaskedFill(mask.Not(), math.Inf(-1))
+		assert.InDelta(t, 0, got.Sub(s.Softmax(-1).Matmul(vv)).Abs().Max().Item(), 1e-5)
+	})
+}
+
+func TestNoGradAndWithGrad(t *testing.T) {
+	run(t, func() {
+		x := tensor.Scalar(2).RequireGrad(true)
+		require.NoError(t, tensor.NoGrad(func() error {
+			assert.False(t, x.Square().RequiresGrad())
+			return tensor.WithGrad(func() error {
+				assert.True(t, x.Square().RequiresGrad())
+				return nil
+			})
+		}))
+		assert.True(t, x.Square().RequiresGrad())
+	})
+}
+
+func TestHoldOutlivesScopes(t *testing.T) {
+	var held tensor.Tensor
+	before := tensor.Live()
+	require.NoError(t, tensor.Run(func() error { held = tensor.Scalar(3).Hold(); return nil }))
+	assert.Equal(t, before+1, tensor.Live())
+	require.NoError(t, tensor.Run(func() error { assert.Equal(t, 3.0, held.Item()); held.Free(); return nil }))
+	assert.Equal(t, before, tensor.Live())
+}
+
+func TestDeviceNames(t *testing.T) {
+	for _, bad := range []string{"gpu", "cuda:x", "cuda:-1", ""} {
+		_, err := tensor.OpenDevice(bad)
+		assert.ErrorContains(t, err, "want auto, cpu, cuda or cuda:N", bad)
+	}
+	d, err := tensor.OpenDevice("cpu")
+	require.NoError(t, err)
+	assert.Equal(t, "cpu", d.String())
+}
