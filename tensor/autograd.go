@@ -138,14 +138,14 @@ func ClipGrads(params []Tensor, maxNorm float64) float64 {
 // AdamWHyper are the settings of one AdamW step.
 type AdamWHyper struct{ LR, Beta1, Beta2, WeightDecay, Eps float64 }
 
-// AdamWStep updates params in place from their gradients with moments m and v and fp32 scalar step counts, one
-// per parameter (Loshchilov & Hutter, arXiv 1711.05101). Parameters without a gradient are left alone.
-func AdamWStep(params, m, v, steps []Tensor, h AdamWHyper) {
+// AdamWStep updates params in place from grads with moments m and v and fp32 scalar step counts, one of each per
+// parameter (Loshchilov & Hutter, arXiv 1711.05101).
+func AdamWStep(params, grads, m, v, steps []Tensor, h AdamWHyper) {
 	if len(params) == 0 {
 		return
 	}
 	const op = "adamw"
-	err := native.AdamW(handles(op, params), handles(op, m), handles(op, v), handles(op, steps),
+	err := native.AdamW(handles(op, params), handles(op, grads), handles(op, m), handles(op, v), handles(op, steps),
 		h.LR, h.Beta1, h.Beta2, h.WeightDecay, h.Eps)
 	if err != nil {
 		panic(opError(op, err.Error(), nil))

@@ -284,7 +284,7 @@ func TestAdamWAgainstFloat64(t *testing.T) {
 		for k := 1; k <= 5; k++ {
 			tensor.ZeroGrads([]tensor.Tensor{p})
 			tensor.Backward(p.Square().Sum())
-			tensor.AdamWStep([]tensor.Tensor{p}, []tensor.Tensor{m}, []tensor.Tensor{v}, []tensor.Tensor{step}, h)
+			tensor.AdamWStep([]tensor.Tensor{p}, []tensor.Tensor{p.Grad()}, []tensor.Tensor{m}, []tensor.Tensor{v}, []tensor.Tensor{step}, h)
 			for i := range ref {
 				g := 2 * ref[i]
 				ref[i] *= 1 - h.LR*h.WeightDecay

@@ -24,22 +24,13 @@ char* sn_zero_grads(sn_tensor* params, int n) {
 }
 
 // Decoupled weight decay Adam (Loshchilov & Hutter, arXiv 1711.05101, algorithm 2) over all tensors
-// at once. Parameters without a gradient are skipped, as in PyTorch.
-char* sn_adamw(sn_tensor* params, sn_tensor* m, sn_tensor* v, sn_tensor* steps, int n, double lr,
-               double beta1, double beta2, double weight_decay, double eps) {
+// at once.
+char* sn_adamw(sn_tensor* params, sn_tensor* grads, sn_tensor* m, sn_tensor* v, sn_tensor* steps, int n,
+               double lr, double beta1, double beta2, double weight_decay, double eps) {
   return sn::guard([&] {
     at::NoGradGuard no_grad;
-    std::vector<at::Tensor> P, G, M, V, S;
-    for (int i = 0; i < n; i++) {
-      at::Tensor g = sn::ref(params[i]).grad();
-      if (!g.defined()) continue;
-      P.push_back(sn::ref(params[i]));
-      G.push_back(g);
-      M.push_back(sn::ref(m[i]));
-      V.push_back(sn::ref(v[i]));
-      S.push_back(sn::ref(steps[i]));
-    }
-    if (P.empty()) return;
+    std::vector<at::Tensor> P = sn::list(params, n), G = sn::list(grads, n), M = sn::list(m, n),
+                            V = sn::list(v, n), S = sn::list(steps, n);
     at::_foreach_add_(S, 1);
     at::_fused_adamw_(P, G, M, V, {}, S, lr, beta1, beta2, weight_decay, eps, /*amsgrad=*/false,
                       /*maximize=*/false);

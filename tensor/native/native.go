@@ -130,12 +130,12 @@ func ZeroGrads(params []libtch.Ctensor) error {
 	return check(C.sn_zero_grads(handles(params), C.int(len(params))))
 }
 
-// AdamW takes one fused step on all params that have a gradient; steps are fp32 scalars.
-func AdamW(params, m, v, steps []libtch.Ctensor, lr, beta1, beta2, weightDecay, eps float64) error {
+// AdamW takes one fused step on params from grads; steps are fp32 scalars.
+func AdamW(params, grads, m, v, steps []libtch.Ctensor, lr, beta1, beta2, weightDecay, eps float64) error {
 	if len(params) == 0 {
 		return nil
 	}
-	return check(C.sn_adamw(handles(params), handles(m), handles(v), handles(steps), C.int(len(params)),
+	return check(C.sn_adamw(handles(params), handles(grads), handles(m), handles(v), handles(steps), C.int(len(params)),
 		C.double(lr), C.double(beta1), C.double(beta2), C.double(weightDecay), C.double(eps)))
 }
 

@@ -27,8 +27,8 @@ void sn_init(void);
 // autograd.cpp: gradients and the optimizer step
 char* sn_backward(sn_tensor* ys, sn_tensor* grads, int n);
 char* sn_zero_grads(sn_tensor* params, int n);
-char* sn_adamw(sn_tensor* params, sn_tensor* m, sn_tensor* v, sn_tensor* steps, int n, double lr,
-               double beta1, double beta2, double weight_decay, double eps);
+char* sn_adamw(sn_tensor* params, sn_tensor* grads, sn_tensor* m, sn_tensor* v, sn_tensor* steps, int n,
+               double lr, double beta1, double beta2, double weight_decay, double eps);
 char* sn_clip(sn_tensor* params, int n, double max_norm, double* total);
 
 // fused.cpp: differentiable blocks
