@@ -1,0 +1,150 @@
+// Opening data files by name: compression, the choice of reader, and how errors name their place.
+package data
+
+import (
+	"bufio"
+	"compress/gzip"
+	"errors"
+	"io"
+	"iter"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"salsa/internal/fault"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Source is a sequence that can be walked again and again, once per epoch. Walking stops at the first error.
+type Source[T any] func() iter.Seq2[T, error]
+
+// ReadOptions says how to read a file. The zero value reads every supported format with its usual keys.
+type ReadOptions struct {
+	Columns   map[string]string // our key → the file's key, e.g. "prompt" → "question"
+	Separator string            // between the documents of a .txt file; empty: blank lines
+	MaxBytes  int               // the longest record accepted; 0 means 64 MiB
+}
+
+const defaultMaxBytes = 64 << 20
+
+// extensions lists what Open understands, for its error message.
+const extensions = ".jsonl, .json, .txt or .parquet, the first three also with .gz or .zst"
+
+// record is one raw value of a file: JSON for the JSON formats, a document for plain text.
+type record struct {
+	json []byte
+	text string
+	line int
+}
+
+// Open returns the rows of path as a Source; it reads nothing before the source is walked. Every error
+// is an input error that names file and line.
+func Open(path string, opt ReadOptions) Source[Row] {
+	if opt.MaxBytes == 0 {
+		opt.MaxBytes = defaultMaxBytes
+	}
+	return func() iter.Seq2[Row, error] {
+		return func(yield func(Row, error) bool) {
+			seen := false
+			for rec, err := range records(path, opt) {
+				if err != nil {
+					yield(Row{}, err)
+					return
+				}
+				seen = true
+				rows, err := parseRecord(rec, opt.Columns)
+				if err != nil {
+					yield(Row{}, fault.Inputf("%s:%d: %w", path, rec.line, err))
+					return
+				}
+				for _, row := range rows {
+					row.File, row.Line = path, rec.line
+					if !yield(row, nil) {
+						return
+					}
+				}
+			}
+			if !seen {
+				yield(Row{}, fault.Inputf("%s: no rows in the file; give a file with at least one", path))
+			}
+		}
+	}
+}
+
+// ReadAll reads every row of a file into memory.
+func ReadAll(path string, opt ReadOptions) ([]Row, error) {
+	var rows []Row
+	for row, err := range Open(path, opt)() {
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, row)
+	}
+	if len(rows) == 0 {
+		return nil, fault.Inputf("%s: its records hold no usable rows; see `salsa data check`", path)
+	}
+	return rows, nil
+}
+
+// records walks the raw records of a file, chosen by extension.
+func records(path string, opt ReadOptions) iter.Seq2[record, error] {
+	return func(yield func(record, error) bool) {
+		file, err := os.Open(path)
+		if err != nil {
+			yield(record{}, fault.Inputf("%w", err))
+			return
+		}
+		defer file.Close()
+		name := strings.ToLower(filepath.Base(path))
+		if strings.HasSuffix(name, ".parquet") {
+			readParquet(file, path, yield)
+			return
+		}
+		plain, stem, err := decompress(file, name)
+		if err != nil {
+			yield(record{}, fault.Inputf("%s: %w", path, err))
+			return
+		}
+		defer plain.Close()
+		in := bufio.NewReaderSize(plain, 1<<16)
+		skipBOM(in)
+		switch filepath.Ext(stem) {
+		case ".jsonl", ".ndjson":
+			readLines(in, path, opt.MaxBytes, yield)
+		case ".json":
+			readJSON(in, path, opt.MaxBytes, yield)
+		case ".txt", ".text", ".md":
+			readText(in, path, opt, yield)
+		default:
+			yield(record{}, fault.Inputf("%s: unknown file type; use %s", path, extensions))
+		}
+	}
+}
+
+// decompress undoes .gz and .zst and returns the name without that extension.
+func decompress(file io.Reader, name string) (io.ReadCloser, string, error) {
+	switch filepath.Ext(name) {
+	case ".gz":
+		r, err := gzip.NewReader(file)
+		if errors.Is(err, io.EOF) {
+			return nil, "", errors.New("empty file; a .gz file has at least a header")
+		}
+		return r, strings.TrimSuffix(name, ".gz"), err
+	case ".zst":
+		r, err := zstd.NewReader(file, zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return nil, "", err
+		}
+		return r.IOReadCloser(), strings.TrimSuffix(name, ".zst"), nil
+	default:
+		return io.NopCloser(file), name, nil
+	}
+}
+
+// skipBOM drops the byte-order mark some Windows programs put at the start of UTF-8 files.
+func skipBOM(in *bufio.Reader) {
+	if head, err := in.Peek(3); err == nil && string(head) == "\xef\xbb\xbf" {
+		in.Discard(3)
+	}
+}
