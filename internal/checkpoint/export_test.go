@@ -1,5 +1,7 @@
 package checkpoint
 
+import "time"
+
 // SetFailpoint makes hook run before every change to the disk until restore is called.
 func SetFailpoint(hook func(op, path string) error) (restore func()) {
 	old := failpoint
@@ -16,3 +18,20 @@ func SetExchange(f func(a, b string) error) (restore func()) {
 
 // Reserve gives the tests a transient name that counts as being written.
 var Reserve = reserve
+
+// SetSettled lets HashFile remember files that were left alone for d until restore is called.
+func SetSettled(d time.Duration) (restore func()) {
+	old := settled
+	settled = d
+	return func() { settled = old }
+}
+
+// Remembered returns the hash that HashFile would give without reading path, which must be absolute.
+func Remembered(path string) string {
+	state, _, err := stateOf(path)
+	old, ok := hashCache.Load(path)
+	if err != nil || !ok || old.(hashed).state != state {
+		return ""
+	}
+	return old.(hashed).sum
+}

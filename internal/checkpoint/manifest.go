@@ -120,9 +120,6 @@ func verify(dir string, hashes bool) error {
 }
 
 func (e entry) check(dir string, hashes bool) error {
-	if !filepath.IsLocal(filepath.FromSlash(e.Path)) {
-		return errors.New("its path in the manifest leads out of the folder")
-	}
 	path := filepath.Join(dir, filepath.FromSlash(e.Path))
 	stat, err := os.Stat(path)
 	switch {
@@ -160,6 +157,11 @@ func readManifest(dir string) (manifest, error) {
 	}
 	if m.Version != manifestVersion {
 		return manifest{}, fault.Inputf("%s: has version %d and only %d is known; use the salsa that wrote it", path, m.Version, manifestVersion)
+	}
+	for _, e := range m.Files {
+		if !filepath.IsLocal(filepath.FromSlash(e.Path)) {
+			return manifest{}, fault.Inputf("%s: lists %q, which leads out of the folder; use another checkpoint", path, e.Path)
+		}
 	}
 	if again, err := m.encode(); err != nil || !bytes.Equal(again, data) {
 		return manifest{}, fault.Inputf("%s: is damaged: not in the form it was written in; restore it from a copy or use another checkpoint", path)

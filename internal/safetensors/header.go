@@ -30,6 +30,9 @@ const (
 // ReadHeader reads and checks the header of a safetensors file. Every error is an input error: one line
 // that names the file, the tensor where there is one, and the remedy.
 func ReadHeader(path string) (*File, error) {
+	if stat, err := os.Stat(path); err == nil && !stat.Mode().IsRegular() { // opening a pipe would wait for a writer
+		return nil, fault.Inputf("%s: is not a plain file; give a .safetensors file", path)
+	}
 	r, err := os.Open(path)
 	if err != nil {
 		return nil, fault.Inputf("%s: cannot be opened: %w; check the path", path, err)
@@ -38,9 +41,6 @@ func ReadHeader(path string) (*File, error) {
 	stat, err := r.Stat()
 	if err != nil {
 		return nil, fault.Inputf("%s: cannot be looked up: %w; check the path", path, err)
-	}
-	if !stat.Mode().IsRegular() {
-		return nil, fault.Inputf("%s: is not a plain file; give a .safetensors file", path)
 	}
 	file, err := parse(r, stat.Size())
 	if err != nil {
