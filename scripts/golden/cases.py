@@ -26,6 +26,7 @@ class Case:
     patch: dict = field(default_factory=dict)  # keys set in config.json after transformers wrote it
     v4: dict = field(default_factory=dict)  # keys set in config-v4.json only
     as_v4: bool = False  # config.json itself is in transformers-4 style
+    without: dict = field(default_factory=dict)  # config keys whose change must move the results: proof that they act
     left_independent: bool = True  # False where transformers' result depends on the rest of the batch
 
 
@@ -72,7 +73,12 @@ def first():
             "config.json in transformers-4 style: rope_theta, rope_scaling null, torch_dtype",
             as_v4=True,
         ),
-        Case("mistral-window", mistral(sliding_window=5), "a query sees itself and the 4 tokens before it"),
+        Case(
+            "mistral-window",
+            mistral(sliding_window=5),
+            "a query sees itself and the 4 tokens before it",
+            without={"sliding_window": 6},
+        ),
         Case("mistral-nowindow", mistral(sliding_window=None, head_dim=12), "no window; head_dim is not hidden/heads"),
         Case(
             "gemma-mqa",
@@ -82,6 +88,7 @@ def first():
             patch={"hidden_act": "gelu", "hidden_activation": "gelu_pytorch_tanh"},
             v4={"hidden_activation": None},
             eos=[2, 30],
+            without={"hidden_act": "silu"},
         ),
     ]
 
@@ -89,7 +96,7 @@ def first():
 def stored():
     """How weights lie in files, and one-label classifiers."""
     return [
-        Case("llama-sharded", llama(), "three shards and an index", shard="40KB", seed=2),
+        Case("llama-sharded", llama(), "three shards and an index", shard="30KB", seed=2),
         Case("llama-bf16", llama(), "stored as bfloat16, computed in float32", store="bfloat16", seed=3),
         Case("llama-fp16", llama(), "stored as float16, computed in float32", store="float16", seed=4),
         Case("llama-score", llama(num_labels=1, pad_token_id=0), "reward model", classifier=True, seed=5),
@@ -106,24 +113,43 @@ def stored():
 def ropes():
     """Position scalings."""
     llama3 = dict(factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16)
-    yarn = dict(factor=4.0, original_max_position_embeddings=16)
-    explicit = dict(factor=4.0, original_max_position_embeddings=16, attention_factor=1.3, beta_fast=8.0, beta_slow=0.5)
+    # A theta of 100 spreads even 4 frequencies over yarn's ramp.
+    yarn = dict(factor=4.0, original_max_position_embeddings=64)
+    explicit = dict(factor=4.0, original_max_position_embeddings=64, attention_factor=1.3, beta_fast=8.0, beta_slow=0.5)
     return [
         Case(
             "llama-rope-linear",
             llama(rope_parameters=rope("linear", factor=2.5)),
             "config-v4.json spells the kind with the old key `type`",
             v4={"rope_scaling": {"type": "linear", "factor": 2.5}},
+            without={"rope_parameters": rope("linear", factor=2.4)},
         ),
         Case(
             "llama-rope-dynamic",
             llama(rope_parameters=rope("dynamic", factor=2.0), max_position_embeddings=16),
             "frequencies follow the longest row of the batch once it exceeds 16, so rows depend on their batch",
+            without={"rope_parameters": rope("dynamic", factor=2.2)},
             left_independent=False,
         ),
-        Case("llama-rope-llama3", llama(rope_parameters=rope("llama3", 500000.0, **llama3)), eos=[2, 9]),
-        Case("llama-rope-yarn", llama(rope_parameters=rope("yarn", **yarn)), "attention factor 0.1 ln(factor) + 1"),
-        Case("qwen2-rope-yarn", qwen2(rope_parameters=rope("yarn", 1e6, **explicit)), "explicit attention_factor, betas"),
+        Case(
+            "llama-rope-llama3",
+            llama(rope_parameters=rope("llama3", 10000.0, **llama3)),
+            "three bands of wavelengths: kept, blended, divided by factor",
+            eos=[2, 9],
+            without={"rope_parameters": rope("llama3", 10000.0, **{**llama3, "high_freq_factor": 4.5})},
+        ),
+        Case(
+            "llama-rope-yarn",
+            llama(rope_parameters=rope("yarn", 100.0, **yarn), head_dim=16, max_position_embeddings=256),
+            "attention factor 0.1 ln(factor) + 1",
+            without={"rope_parameters": rope("yarn", 100.0, **{**yarn, "attention_factor": 1.0})},
+        ),
+        Case(
+            "qwen2-rope-yarn",
+            qwen2(rope_parameters=rope("yarn", 100.0, **explicit), max_position_embeddings=256),
+            "explicit attention_factor and betas",
+            without={"rope_parameters": rope("yarn", 100.0, **{**explicit, "beta_fast": 1.5})},
+        ),
     ]
 
 
@@ -144,6 +170,7 @@ def families():
             "qwen2-window",
             qwen2(use_sliding_window=True, sliding_window=5, max_window_layers=1),
             "layer 0 sees all, layer 1 a window of 5",
+            without={"layer_types": ["sliding_attention", "full_attention"]},
         ),
         Case(
             "qwen3-qknorm",
@@ -154,12 +181,17 @@ def families():
             "gemma2-softcap",
             Gemma2Config(**gemma2, attn_logit_softcapping=3.0, final_logit_softcapping=6.0),
             "softcaps on scores and logits, windows on even layers, four norms a layer",
+            eos=[2, 52],
+            without={"query_pre_attn_scalar": 16},
         ),
         Case(
             "gemma3-local",
             Gemma3TextConfig(**gemma3, layer_types=kinds),
             "two local layers with their own theta, one global with linear scaling, q and k norms",
             v4={"sliding_window_pattern": 3},
+            seed=2,
+            eos=[2, 30, 34],
+            without={"sliding_window": 4},
         ),
     ]
 
