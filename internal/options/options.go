@@ -27,6 +27,10 @@ import (
 // the disk: a recipe is validated whole before its first stage has written anything. Its error names the keys.
 type Validator interface{ Validate() error }
 
+// PathLister is implemented by options that name input files inside a larger value, such as a reference written
+// DIR,DIR@.5,.5, where the tag input:"path" does not fit.
+type PathLister interface{ InputPaths() []string }
+
 // Config is an options struct seen as named settings.
 type Config struct {
 	target any
@@ -86,7 +90,8 @@ func (f *field) text() string {
 	return strings.Join(parts, ",")
 }
 
-// Inputs lists, in declaration order, the non-empty values of all options tagged input:"path".
+// Inputs lists, in declaration order, the non-empty values of all options tagged input:"path", then those of the
+// struct's InputPaths, if it has that method.
 func (c *Config) Inputs() []string {
 	var out []string
 	for _, f := range c.fields {
@@ -100,6 +105,9 @@ func (c *Config) Inputs() []string {
 		for i := range f.value.Len() {
 			out = append(out, formatScalar(f.value.Index(i)))
 		}
+	}
+	if l, ok := c.target.(PathLister); ok {
+		out = append(out, l.InputPaths()...)
 	}
 	return out
 }

@@ -262,6 +262,20 @@ func TestGetKeysInputs(t *testing.T) {
 	assert.Same(t, &o, c.Target())
 }
 
+type mixed struct {
+	Data      string `yaml:"data" help:"h" input:"path"`
+	Reference string `yaml:"reference" help:"h"`
+}
+
+func (m *mixed) InputPaths() []string {
+	dirs, _, _ := strings.Cut(m.Reference, "@")
+	return strings.Split(dirs, ",")
+}
+
+func TestInputPathsInsideAValue(t *testing.T) {
+	assert.Equal(t, []string{"d", "a", "b"}, Of(&mixed{"d", "a,b@.5,.5"}).Inputs())
+}
+
 func TestSchema(t *testing.T) {
 	o := defaults()
 	data, err := Of(&o).Schema("sft")
