@@ -28,7 +28,7 @@ func PrepareOut(dir string, resume bool) error {
 		return fault.Inputf("%s: is a file; choose another --out", dir)
 	}
 	if err := os.MkdirAll(dir, dirMode); err != nil {
-		return fault.Inputf("%s: cannot be made: %w; choose a writable --out", dir, err)
+		return fault.Inputf("%s: cannot be made: %w; choose a writable --out", dir, bare(err))
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -75,10 +75,10 @@ func probe(dir string) error {
 	defer release()
 	if err := os.WriteFile(path, []byte("salsa"), fileMode); err != nil {
 		_ = os.Remove(path) // a full disk takes the name but not the bytes
-		return fault.Inputf("%s: cannot be written: %w; choose a writable --out", dir, err)
+		return fault.Inputf("%s: cannot be written: %w; free some space or choose another --out", dir, bare(err))
 	}
 	if err := os.Remove(path); err != nil {
-		return fault.Inputf("%s: cannot be changed: %w; choose a writable --out", dir, err)
+		return fault.Inputf("%s: files in it cannot be removed: %w; choose a writable --out", dir, bare(err))
 	}
 	return nil
 }
