@@ -1,0 +1,122 @@
+package tokenizer
+
+// The two data structures of the merge loop: a hash table from pairs to merges and a heap of candidates.
+
+import (
+	"iter"
+	"math/bits"
+)
+
+// mergeTable maps a pair of token ids to a merge: open addressing at half load, read-only after it is built.
+type mergeTable struct {
+	keys   []uint64 // left<<32 | right, plus 1 so that 0 is an empty slot
+	values []merge
+	shift  uint
+}
+
+func newMergeTable(n int) mergeTable {
+	logSize := max(bits.Len(uint(2*n)), 1)
+	return mergeTable{
+		keys:   make([]uint64, 1<<logSize),
+		values: make([]merge, 1<<logSize),
+		shift:  uint(64 - logSize),
+	}
+}
+
+// slot returns where the key is or would be.
+func (t *mergeTable) slot(key uint64) int {
+	mask := len(t.keys) - 1
+	i := int((key * 0x9E3779B97F4A7C15) >> t.shift)
+	for t.keys[i] != 0 && t.keys[i] != key {
+		i = (i + 1) & mask
+	}
+	return i
+}
+
+// set enters a merge; a pair that is listed twice keeps the last.
+func (t *mergeTable) set(left, right int32, m merge) {
+	key := pairKey(left, right) + 1
+	i := t.slot(key)
+	t.keys[i], t.values[i] = key, m
+}
+
+func (t *mergeTable) find(left, right int32) (merge, bool) {
+	i := t.slot(pairKey(left, right) + 1)
+	return t.values[i], t.keys[i] != 0
+}
+
+// all yields every pair (left<<32 | right) with its merge, in no particular order.
+func (t *mergeTable) all() iter.Seq2[uint64, merge] {
+	return func(yield func(uint64, merge) bool) {
+		for i, key := range t.keys {
+			if key != 0 && !yield(key-1, t.values[i]) {
+				return
+			}
+		}
+	}
+}
+
+func pairKey(left, right int32) uint64 { return uint64(uint32(left))<<32 | uint64(uint32(right)) }
+
+// candidate is a pair that can be joined: the place of its left symbol and the token it makes.
+type candidate struct{ rank, pos, id int32 }
+
+func (c candidate) before(d candidate) bool {
+	return c.rank < d.rank || (c.rank == d.rank && c.pos < d.pos)
+}
+
+// mergeHeap is a binary heap, lowest rank and then leftmost on top. container/heap would box every candidate.
+type mergeHeap []candidate
+
+func (h mergeHeap) init() {
+	for i := len(h)/2 - 1; i >= 0; i-- {
+		h.down(i)
+	}
+}
+
+func (h *mergeHeap) push(c candidate) {
+	*h = append(*h, c)
+	list := *h
+	i := len(list) - 1
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !c.before(list[parent]) {
+			break
+		}
+		list[i] = list[parent]
+		i = parent
+	}
+	list[i] = c
+}
+
+func (h *mergeHeap) pop() candidate {
+	list := *h
+	top := list[0]
+	n := len(list) - 1
+	list[0] = list[n]
+	*h = list[:n]
+	(*h).down(0)
+	return top
+}
+
+func (h mergeHeap) down(i int) {
+	if i >= len(h) {
+		return
+	}
+	c := h[i]
+	for {
+		child := 2*i + 1
+		if child >= len(h) {
+			break
+		}
+		if child+1 < len(h) && h[child+1].before(h[child]) {
+			child++
+		}
+		if !h[child].before(c) {
+			break
+		}
+		h[i] = h[child]
+		i = child
+	}
+	h[i] = c
+}
