@@ -54,9 +54,35 @@ func Bound(fs *pflag.FlagSet) *Binding {
 	return nil
 }
 
-// Resolve applies --config, then --set, then the flags that were given, and checks required keys and the struct's
-// own Validate. All failures are fault errors of one line.
+// Resolve fills the struct as Fill does, then checks required keys and the struct's own Validate. All failures are
+// fault errors of one line.
 func (b *Binding) Resolve() error {
+	if err := b.Fill(); err != nil {
+		return err
+	}
+	if missing := b.Missing(); len(missing) > 0 {
+		f := b.byKey[missing[0]]
+		return fault.Inputf("--%s is required: %s; give the flag, or %s: in the --config file", f.flag, f.help, f.key)
+	}
+	if err := b.Validate(); err != nil {
+		return fault.Inputf("%w", err)
+	}
+	return nil
+}
+
+// Choices lists, by flag name, the values of the options that allow only certain ones.
+func (b *Binding) Choices() map[string][]string {
+	out := map[string][]string{}
+	for _, v := range b.flags {
+		if len(v.field.enum) > 0 {
+			out[v.field.flag] = v.field.enum
+		}
+	}
+	return out
+}
+
+// Fill applies --config, then --set, then the flags that were given.
+func (b *Binding) Fill() error {
 	if b.configFile != "" {
 		node, err := ReadYAML(b.configFile)
 		if err != nil {
@@ -82,13 +108,6 @@ func (b *Binding) Resolve() error {
 		if err := v.field.store(v.given, "--"+v.field.flag, "--"+v.field.flag); err != nil {
 			return err
 		}
-	}
-	if missing := b.Missing(); len(missing) > 0 {
-		f := b.byKey[missing[0]]
-		return fault.Inputf("--%s is required: %s; give the flag, or %s: in the --config file", f.flag, f.help, f.key)
-	}
-	if err := b.Validate(); err != nil {
-		return fault.Inputf("%w", err)
 	}
 	return nil
 }

@@ -1,0 +1,70 @@
+package main
+
+// Answers about the program itself: help, version, and what to say to an unknown command.
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"salsa/internal/fault"
+	"salsa/internal/options"
+
+	"github.com/spf13/cobra"
+)
+
+// needCommand is the action of a command that only groups others.
+func needCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	return unknownCommand(cmd, args[0])
+}
+
+func unknownCommand(parent *cobra.Command, name string) error {
+	var names []string
+	for _, c := range parent.Commands() {
+		names = append(names, c.Name())
+	}
+	hint := options.DidYouMean(name, names)
+	if hint == "" {
+		hint = fmt.Sprintf("; `%s --help` lists the commands", parent.CommandPath())
+	}
+	return fault.Inputf("unknown command %s%s", name, hint)
+}
+
+// newHelpCmd replaces cobra's, which answers an unknown name with exit code 0.
+func newHelpCmd() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [command]",
+		Short: "Show what a command does and its flags",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			at := cmd.Root()
+			for _, name := range args {
+				next, _, err := at.Find([]string{name})
+				if err != nil || next == at {
+					return unknownCommand(at, name)
+				}
+				at = next
+			}
+			at.InitDefaultHelpFlag()
+			return at.Help()
+		},
+	}
+}
+
+// version names the commit that the binary was built from.
+func version() string {
+	commit, dirty := "unknown commit", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			switch {
+			case s.Key == "vcs.revision" && len(s.Value) >= 12:
+				commit = s.Value[:12]
+			case s.Key == "vcs.modified" && s.Value == "true":
+				dirty = "+changes"
+			}
+		}
+	}
+	return fmt.Sprintf("%s%s (%s, %s/%s)", commit, dirty, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}

@@ -1,0 +1,72 @@
+// Command salsa trains language models from human preferences: supervised fine-tuning, checkpoint soups, reward models,
+// PPO whose KL reference may be a soup, and the methods around it. `salsa help` lists the commands.
+//
+// main only wires: signals become the cancelling of a context, errors become one line on stderr and an exit code
+// (0 done, 1 failed, 2 bad usage or input, 130 interrupted). Each command is one file with a newXCmd function.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"salsa/internal/fault"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	os.Exit(run(newRootCmd(), os.Args[1:], os.Stderr))
+}
+
+// run executes one command line and returns the exit code.
+func run(root *cobra.Command, args []string, stderr io.Writer) (code int) {
+	defer func() {
+		// Go ends a panicking process with code 2, which here means bad input; a defect is a failure.
+		if p := recover(); p != nil {
+			fmt.Fprintf(stderr, "salsa: internal error, please report it: %v\n%s", p, debug.Stack())
+			code = fault.ExitFailed
+		}
+	}()
+	ctx, stop := interruptible(stderr)
+	defer stop()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintf(stderr, "salsa: %s\n", oneLine(err))
+	}
+	return fault.ExitCode(err)
+}
+
+// interruptible returns a context that the first SIGINT or SIGTERM cancels, so that commands save their state; the
+// second ends the process at once.
+func interruptible(stderr io.Writer) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		if _, open := <-signals; !open {
+			return
+		}
+		fmt.Fprintln(stderr, "salsa: stopping and saving; interrupt again to stop at once")
+		cancel()
+		if _, open := <-signals; open {
+			os.Exit(fault.ExitInterrupted)
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(signals)
+		cancel()
+	}
+}
+
+// oneLine keeps an error to the line that the contract promises.
+func oneLine(err error) string {
+	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }), "; ")
+}

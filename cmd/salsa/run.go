@@ -1,0 +1,64 @@
+package main
+
+// salsa run: a recipe from the first stage to the report.
+
+import (
+	"errors"
+	"os"
+
+	"salsa/internal/fault"
+	"salsa/internal/recipe"
+
+	"github.com/spf13/cobra"
+)
+
+// runFlags are the flags of `salsa run`. They are no options struct: --set addresses stages here.
+type runFlags struct {
+	out        string
+	vars, sets []string
+	dryRun     bool
+}
+
+func newRunCmd() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run RECIPE.yaml",
+		Short: "Run a recipe: the whole pipeline, resumed stage by stage",
+		Long: "Run reads a recipe, checks all its stages before the first one starts, and runs them in order.\n" +
+			"Stages that are done with the same settings and inputs are skipped; one that was interrupted goes on.",
+		Example: "  salsa run recipes/tinystories.yaml --dry-run\n" +
+			"  salsa run tiny.yaml --var model=base --set sft.max_steps=100 --set '*.seed=3'",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return runRecipe(cmd, args[0], f, stageKinds()) },
+	}
+	fs := cmd.Flags()
+	fs.SortFlags = false
+	fs.StringVar(&f.out, "out", "", "run folder `DIR` (default runs/ and the recipe's name)")
+	fs.StringArrayVar(&f.vars, "var", nil, "value of a recipe variable, `NAME=VALUE`; may be repeated")
+	fs.StringArrayVar(&f.sets, "set", nil, "value of a stage's option, `STAGE.KEY=VALUE`, STAGE a name or *; may be repeated")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "check everything, print the plan and change nothing")
+	return cmd
+}
+
+func runRecipe(cmd *cobra.Command, path string, f runFlags, kinds map[string]stageKind) error {
+	data, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fault.Inputf("%s: no such recipe; give the path of a YAML file", path)
+	case err != nil:
+		return fault.Inputf("%s: cannot read the recipe: %w", path, err)
+	}
+	plan, err := recipe.Load(path, data, recipe.Params{Out: f.out, Vars: f.vars, Sets: f.sets, Kinds: defaultsOf(kinds)})
+	if err != nil {
+		return err
+	}
+	runner := &recipe.Runner{
+		Plan: plan, Sets: f.sets, Console: cmd.ErrOrStderr(), Exec: execStage(kinds),
+		Version: func(kind string) string { return kinds[kind].version },
+	}
+	if f.dryRun {
+		runner.Console = cmd.OutOrStdout()
+		return runner.Preview()
+	}
+	return runner.Run(cmd.Context())
+}

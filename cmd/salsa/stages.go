@@ -1,0 +1,57 @@
+package main
+
+// What a recipe's stages can be. A new kind is one line in stageKinds.
+
+import (
+	"context"
+	"fmt"
+
+	"salsa/internal/options"
+	"salsa/internal/recipe"
+)
+
+// stageKind is one kind of recipe stage.
+type stageKind struct {
+	version string     // raised when the same options would give other results
+	options func() any // pointer to the kind's options struct, holding the defaults
+	run     func(ctx context.Context, options any) error
+}
+
+// stageKinds maps the `kind:` of a recipe to what it does.
+func stageKinds() map[string]stageKind {
+	return map[string]stageKind{}
+}
+
+// kindOf makes a stageKind out of a command's defaults and its run function.
+func kindOf[T any](version string, defaults func() T, run func(ctx context.Context, o *T) error) stageKind {
+	return stageKind{
+		version: version,
+		options: func() any { o := defaults(); return &o },
+		run:     func(ctx context.Context, o any) error { return run(ctx, o.(*T)) },
+	}
+}
+
+// defaultsOf is the form of stageKinds that package recipe takes.
+func defaultsOf(kinds map[string]stageKind) map[string]func() any {
+	out := make(map[string]func() any, len(kinds))
+	for name, k := range kinds {
+		out[name] = k.options
+	}
+	return out
+}
+
+// execStage does one stage; a stage that was cut off is told to resume, if its kind can.
+func execStage(kinds map[string]stageKind) func(context.Context, *recipe.Stage, string) error {
+	return func(ctx context.Context, s *recipe.Stage, _ string) error {
+		k, ok := kinds[s.Kind]
+		if !ok {
+			return fmt.Errorf("kind %s has no code", s.Kind)
+		}
+		if c := options.Of(s.Options); s.Resume && c.Has("resume") {
+			if err := c.Set("resume", "true", s.Where); err != nil {
+				return err
+			}
+		}
+		return k.run(ctx, s.Options)
+	}
+}
