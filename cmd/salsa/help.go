@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"salsa/internal/fault"
 	"salsa/internal/options"
@@ -51,6 +52,16 @@ func newHelpCmd() *cobra.Command {
 			return at.Help()
 		},
 	}
+}
+
+// groupedUsage is cobra's usage template with flags under their groups' headings.
+func groupedUsage(template string) string {
+	const flat = "Flags:\n{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}"
+	if !strings.Contains(template, flat) {
+		panic("cobra's usage template has changed; adapt groupedUsage")
+	}
+	cobra.AddTemplateFunc("flagSections", options.Usages)
+	return strings.Replace(template, flat, "{{flagSections .LocalFlags}}", 1)
 }
 
 // version names the commit that the binary was built from.

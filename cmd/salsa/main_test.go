@@ -79,6 +79,8 @@ func TestCommandLine(t *testing.T) {
 		{args: "", out: "Pipeline:", code: 0},
 		{args: "--version", out: "salsa ", code: 0},
 		{args: "help run", out: "--dry-run", code: 0},
+		{args: "help train", out: "Flags:\n      --model DIR", code: 0},
+		{args: "train --help", out: "Flags:\n      --model DIR", code: 0},
 		{args: "help config schema", out: "salsa config schema COMMAND", code: 0},
 		{args: "help rnu", err: "salsa: unknown command rnu; did you mean `run`?\n", code: 2},
 		{args: "trian", err: "salsa: unknown command trian; did you mean `train`?\n", code: 2},

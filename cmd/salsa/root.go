@@ -39,6 +39,7 @@ func newRootCmd() *cobra.Command {
 	}
 	root.SetVersionTemplate("salsa {{.Version}}\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return options.FlagError(cmd.Flags(), err) })
+	root.SetUsageTemplate(groupedUsage(root.UsageTemplate()))
 	for _, g := range commands() {
 		if len(g.make) == 0 {
 			continue

@@ -22,6 +22,7 @@ type field struct {
 	bounds   []bound
 	required bool
 	whole    bool   // a list whose items may hold commas: one flag per item
+	group    string // heading in help; "" for the command's own options
 	noHash   bool   // does not affect results (paths of outputs, logging)
 	input    string // "path" when the value names files that the run reads
 	value    reflect.Value
@@ -36,7 +37,13 @@ func collect(v reflect.Value) []*field {
 		sf := t.Field(i)
 		switch tag := sf.Tag.Get("yaml"); {
 		case sf.Anonymous && sf.Type.Kind() == reflect.Struct && tag == "":
-			out = append(out, collect(v.Field(i))...)
+			inner := collect(v.Field(i))
+			for _, f := range inner {
+				if f.group == "" {
+					f.group = sf.Tag.Get("group")
+				}
+			}
+			out = append(out, inner...)
 		case !sf.IsExported() || tag == "-":
 		case tag == "":
 			panic(fmt.Sprintf("options: %s.%s has no yaml tag; give a key or yaml:\"-\"", t, sf.Name))

@@ -4,6 +4,7 @@ package options
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"salsa/internal/fault"
@@ -35,6 +36,7 @@ func Bind(fs *pflag.FlagSet, ptr any) *Binding {
 			help += " (required)"
 		}
 		flag := fs.VarPF(v, f.flag, f.short, help)
+		flag.Annotations = map[string][]string{groupKey: {f.group}}
 		if f.value.Type().String() == "bool" {
 			flag.NoOptDefVal = "true"
 		}
@@ -42,6 +44,42 @@ func Bind(fs *pflag.FlagSet, ptr any) *Binding {
 	fs.Var(&configValue{b}, "config", "YAML file of settings; --set and flags win over it")
 	fs.StringArrayVar(&b.sets, "set", nil, "one setting as `KEY=VALUE`; may be repeated; flags win over it")
 	return b
+}
+
+// groupKey is the flag annotation that holds the heading.
+const groupKey = "salsa_group"
+
+// Usages returns the help text of fs, its flags under their groups' headings in the order of declaration; those
+// without a group come first.
+func Usages(fs *pflag.FlagSet) string {
+	var titles []string
+	groups := map[string]*pflag.FlagSet{}
+	fs.VisitAll(func(f *pflag.Flag) {
+		title := "Flags"
+		if names := f.Annotations[groupKey]; len(names) > 0 && names[0] != "" {
+			title = names[0]
+		}
+		if groups[title] == nil {
+			groups[title] = pflag.NewFlagSet(title, pflag.ContinueOnError)
+			groups[title].SortFlags = false
+			titles = append(titles, title)
+		}
+		groups[title].AddFlag(f)
+	})
+	var out strings.Builder
+	slices.SortStableFunc(titles, func(a, b string) int { return order(a) - order(b) })
+	for _, title := range titles {
+		out.WriteString(title + ":\n" + groups[title].FlagUsages() + "\n")
+	}
+	return strings.TrimRight(out.String(), "\n")
+}
+
+// order puts the flags without a group first.
+func order(title string) int {
+	if title == "Flags" {
+		return 0
+	}
+	return 1
 }
 
 // Bound returns the Binding that Bind made on fs, or nil.

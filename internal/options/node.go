@@ -6,6 +6,7 @@ package options
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 
 	"salsa/internal/fault"
@@ -52,6 +53,7 @@ type Entry struct {
 const (
 	maxYAMLBytes = 4 << 20
 	maxYAMLNodes = 200_000
+	maxYAMLDepth = 100 // the parser's time grows with the square of the depth
 )
 
 // Where returns "file:line", or the file name alone when there is no line.
@@ -103,6 +105,9 @@ func ParseYAML(name string, data []byte) (*Node, error) {
 	if len(data) > maxYAMLBytes {
 		return nil, fault.Inputf("%s: %d bytes is too long for a settings file (limit %d)", name, len(data), maxYAMLBytes)
 	}
+	if n := deepAt(data); n > 0 {
+		return nil, fault.Inputf("%s:%d: brackets or dashes nested more than %d deep", name, n, maxYAMLDepth)
+	}
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		return nil, syntaxError(name, err)
@@ -124,6 +129,32 @@ func ParseYAML(name string, data []byte) (*Node, error) {
 		root = &Node{File: name, Line: 1, Kind: Map}
 	}
 	return root, nil
+}
+
+// deepAt returns the line where nesting passes maxYAMLDepth, or 0. It counts brackets and leading dashes without
+// regard to quotes: no sane file comes near the limit.
+func deepAt(data []byte) int {
+	open, dashes, at := 0, 0, 1
+	for _, c := range data {
+		switch c {
+		case '[', '{':
+			open++
+		case ']', '}':
+			open = max(0, open-1)
+		case '-', '?':
+			dashes++
+		case ' ', '\t', '\r':
+		case '\n':
+			dashes = 0
+			at++
+		default:
+			dashes = math.MinInt32 // dashes within text open nothing
+		}
+		if open > maxYAMLDepth || dashes > maxYAMLDepth {
+			return at
+		}
+	}
+	return 0
 }
 
 func syntaxError(name string, err error) error {

@@ -12,7 +12,7 @@
 // unit, enum:"a,b", check:">0,<=1" (durations in seconds), required:"true", sep:"none" (list items may hold commas),
 // hash:"-" (does not change results), input:"path" (names files the run reads). Types: string, bool, int, int64,
 // uint64, float64, time.Duration, and slices of these but the last. Embedded structs contribute their fields in place,
-// which is how commands share common flags.
+// which is how commands share common flags; a group:"Optimizer" tag on one is their heading in help.
 package options
 
 import (

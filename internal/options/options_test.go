@@ -211,6 +211,28 @@ func TestAliasBombIsRefused(t *testing.T) {
 	assert.ErrorContains(t, err, "once aliases are expanded")
 }
 
+func TestDeepNestingIsRefused(t *testing.T) {
+	for _, text := range []string{strings.Repeat("[", 500_000), strings.Repeat("{a: ", 200_000), "a: 1\n" + strings.Repeat("- ", 500_000)} {
+		_, err := ParseYAML("deep", []byte(text))
+		assert.ErrorContains(t, err, "nested more than 100 deep")
+		assert.Equal(t, fault.ExitInput, fault.ExitCode(err))
+	}
+	_, err := ParseYAML("shallow", []byte("a: "+strings.Repeat("-", 500)+"\n# "+strings.Repeat("- ", 500)+"\nb: "+strings.Repeat("[", 99)+strings.Repeat("]", 99)))
+	assert.NoError(t, err)
+}
+
+func TestNodePutAndChoices(t *testing.T) {
+	n, err := ParseYAML("f", []byte("a: 1\nb: 2\n"))
+	require.NoError(t, err)
+	n.Put("a", &Node{Text: "3"})
+	n.Put("c", &Node{Text: "4"})
+	assert.Equal(t, []string{"a3", "b2", "c4"}, []string{n.Entries[0].Key + n.Entries[0].Value.Text,
+		n.Entries[1].Key + n.Entries[1].Value.Text, n.Entries[2].Key + n.Entries[2].Value.Text})
+	o := defaults()
+	b := Bind(pflag.NewFlagSet("x", pflag.ContinueOnError), &o)
+	assert.Equal(t, map[string][]string{"lr-schedule": {"constant", "linear", "cosine"}}, b.Choices())
+}
+
 func TestHashLeavesOutWhatDoesNotMatter(t *testing.T) {
 	a, b := defaults(), defaults()
 	b.LogEvery = 99
@@ -245,6 +267,16 @@ func TestHelpText(t *testing.T) {
 	assert.Contains(t, usage, "optimizer steps [steps] (default 100)")
 	assert.NotContains(t, usage, "extra")
 	assert.Less(t, strings.Index(usage, "--learning-rate"), strings.Index(usage, "--model"), "declaration order")
+}
+
+func TestUsagesGroupFlags(t *testing.T) {
+	o := struct {
+		common `group:"Optimizer"`
+		Model  string `yaml:"model" help:"start model"`
+	}{}
+	fs := pflag.NewFlagSet("x", pflag.ContinueOnError)
+	Bind(fs, &o)
+	assert.Regexp(t, `(?s)^Flags:\n +--model.*--set KEY=VALUE.*\n\nOptimizer:\n +--learning-rate.*--shuffle[^\n]*$`, Usages(fs))
 }
 
 func TestGetKeysInputs(t *testing.T) {
