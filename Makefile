@@ -45,7 +45,9 @@ lint: ## gofmt, go vet and staticcheck
 
 test: lint ## set up, lint, then all tests (PKG=./models/... for some)
 	@scripts/libtorch_test.sh
-	@source env.sh && $(TEST_ENV) go test $(TEST_FLAGS) $(PKG)
+	@source env.sh && export $(TEST_ENV) && \
+	  $(if $(filter ./...,$(PKG)),{ out=$$(go test -run '^$$' -bench . -benchtime 1x ./bench 2>&1) && echo "bench: every benchmark runs" || { echo "$$out"; exit 1; }; } && )\
+	  go test $(TEST_FLAGS) $(PKG)
 
 demo: build ## train, mix and evaluate a tiny model: salsa run demo
 	@bin/salsa run demo
