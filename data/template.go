@@ -1,5 +1,5 @@
 // Chat templates: the Jinja programs that models carry to turn messages into text, rendered as
-// transformers' apply_chat_template renders them. The engine is gonja; jinja.go adapts it.
+// transformers' apply_chat_template renders them. jinja.go adapts the engine.
 package data
 
 import (
@@ -11,10 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"salsa/internal/fault"
 
-	"github.com/nikolalohinski/gonja/v2/exec"
+	"github.com/ardanlabs/jinja"
 )
 
 // Template turns messages into the text a model was tuned on. It is safe for concurrent use.
@@ -22,17 +23,19 @@ type Template struct {
 	Name   string // where it came from, for messages
 	Source string
 	Tokens map[string]string // bos_token, eos_token and the like, which templates print
+	Now    func() time.Time  // the date that templates with strftime_now print; pin it for repeatable runs
 
-	program *exec.Template
+	program *jinja.Template
 }
 
 // NewTemplate compiles a Jinja chat template.
 func NewTemplate(name, source string, tokens map[string]string) (*Template, error) {
-	program, err := compile(source)
-	if err != nil {
-		return nil, fault.Inputf("chat template %s does not compile: %w", name, err)
+	t := &Template{Name: name, Source: source, Tokens: tokens, Now: time.Now}
+	var err error
+	if t.program, err = compile(source); err != nil {
+		return nil, fault.Inputf("chat template %s does not compile: %s", name, oneLine(err.Error()))
 	}
-	return &Template{Name: name, Source: source, Tokens: tokens, program: program}, nil
+	return t, nil
 }
 
 // Hash identifies the template with the tokens it prints; checkpoints record it, so that SFT, reward model and
@@ -54,17 +57,20 @@ func (t *Template) Hash() string {
 // Render returns the text of a conversation; generationPrompt ends it with the opening of an assistant turn.
 // What the template raises comes back as the error.
 func (t *Template) Render(messages []Message, generationPrompt bool) (string, error) {
-	list := make([]any, len(messages))
+	list := make([]jinja.Value, len(messages))
 	for i, m := range messages {
-		list[i] = map[string]any{"role": m.Role, "content": m.Content}
+		list[i] = jinja.NewDict()
+		list[i].AsDict().Set("role", jinja.NewString(m.Role))
+		list[i].AsDict().Set("content", jinja.NewString(m.Content))
 	}
-	vars := map[string]any{
-		"messages": list, "add_generation_prompt": generationPrompt, "tools": nil, "documents": nil,
+	vars := map[string]jinja.Value{
+		"messages": jinja.NewList(list), "add_generation_prompt": jinja.NewBool(generationPrompt),
+		"tools": jinja.None(), "documents": jinja.None(),
 	}
 	for key, token := range t.Tokens {
-		vars[key] = token
+		vars[key] = jinja.NewString(token)
 	}
-	text, err := execute(t.program, vars)
+	text, err := execute(t.program, vars, t.Now)
 	if err != nil {
 		return "", fmt.Errorf("chat template %s: %w", t.Name, err)
 	}
