@@ -25,7 +25,7 @@ func BenchmarkLinearLogProb(b *testing.B) {
 			run(b, func() error {
 				h, w, t := normal(s.tokens, s.dim), normal(s.vocab, s.dim), targets()
 				err := inference(b, func() tensor.Tensor {
-					logp, _ := tensor.LinearLogProb(h, w, t, 1, 0)
+					logp := tensor.LinearLogProb(h, w, t, 1, 0).LogP
 					return logp
 				})
 				tokens(b, float64(s.tokens))
@@ -37,7 +37,7 @@ func BenchmarkLinearLogProb(b *testing.B) {
 			run(b, func() error {
 				h, w, t := weight(s.tokens, s.dim), weight(s.vocab, s.dim), targets()
 				err := loop(b, func() tensor.Tensor {
-					logp, _ := tensor.LinearLogProb(h, w, t, 1, 0)
+					logp := tensor.LinearLogProb(h, w, t, 1, 0).LogP
 					tensor.Backward(logp.Mean())
 					g := w.Grad()
 					tensor.ZeroGrads([]tensor.Tensor{h, w})

@@ -3,6 +3,7 @@ package tensor
 // Elementwise arithmetic, comparison and the fused blocks of transformer models.
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/sugarme/gotch/libtch"
@@ -114,6 +115,12 @@ func (t Tensor) LogSigmoid() Tensor { return t.unary("logsigmoid", libtch.AtgLog
 // Tanh returns the hyperbolic tangent.
 func (t Tensor) Tanh() Tensor { return t.unary("tanh", libtch.AtgTanh) }
 
+// Cos returns the cosine of t in radians.
+func (t Tensor) Cos() Tensor { return t.unary("cos", libtch.AtgCos) }
+
+// Sin returns the sine of t in radians.
+func (t Tensor) Sin() Tensor { return t.unary("sin", libtch.AtgSin) }
+
 // Silu returns t σ(t).
 func (t Tensor) Silu() Tensor { return t.unary("silu", libtch.AtgSilu) }
 
@@ -150,6 +157,9 @@ func (t Tensor) GtTensor(u Tensor) Tensor { return t.binary("gt", libtch.AtgGtTe
 
 // LtTensor returns t < u as Bool, broadcasting.
 func (t Tensor) LtTensor(u Tensor) Tensor { return t.binary("lt", libtch.AtgLtTensor, u) }
+
+// GeTensor returns t >= u as Bool, broadcasting.
+func (t Tensor) GeTensor(u Tensor) Tensor { return t.binary("ge", libtch.AtgGeTensor, u) }
 
 // LeTensor returns t <= u as Bool, broadcasting.
 func (t Tensor) LeTensor(u Tensor) Tensor { return t.binary("le", libtch.AtgLeTensor, u) }
@@ -223,17 +233,36 @@ func Attention(q, k, v, mask Tensor, causal bool, scale float64) Tensor {
 // LogProbChunk is how many tokens share one [chunk, vocabulary] buffer in LinearLogProb.
 const LogProbChunk = 256
 
-// LinearLogProb returns, for hidden states h [N, D], head weights w [V, D] and int64 targets [N], the
-// log-probability of each target under soft-max(cap(h w^T)/temperature) and the entropy of that distribution,
-// both [N] fp32 and differentiable with respect to h and w. softcap 0 means none. It works chunk by chunk, so
-// no [N, V] tensor exists forward or backward.
-func LinearLogProb(h, w, targets Tensor, temperature, softcap float64) (logp, entropy Tensor) {
+// TargetScores are what LinearLogProb knows of each target, [N] fp32 each.
+type TargetScores struct {
+	LogP    Tensor // log-probability
+	Entropy Tensor // of the distribution that it came from
+	Correct Tensor // 1 where it is the most likely token; a constant
+}
+
+// LinearLogProb scores, for hidden states h [N, D] and head weights w [V, D], the int64 targets [N] under
+// soft-max(cap(h w^T)/temperature). LogP and Entropy are differentiable with respect to h and w. softcap 0 means
+// none. It works chunk by chunk, so no [N, V] tensor exists forward or backward.
+func LinearLogProb(h, w, targets Tensor, temperature, softcap float64) TargetScores {
 	const op = "linear log-prob"
-	l, e, err := native.LinearLogProb(h.must(op), w.must(op), targets.must(op), 1/temperature, softcap, LogProbChunk)
+	c, err := native.LinearLogProb(h.must(op), w.must(op), targets.must(op), 1/temperature, softcap, LogProbChunk)
 	if err != nil {
 		panic(opError(op, err.Error(), []Tensor{h, w, targets}))
 	}
-	return adopt(Tensor{l}), adopt(Tensor{e})
+	return TargetScores{adopt(Tensor{c[0]}), adopt(Tensor{c[1]}), adopt(Tensor{c[2]})}
+}
+
+// Lincomb overwrites dst with Σ weights[k]·src[k], whatever their float types. Each element is summed in float64
+// and rounded once: members that are equal give themselves bit for bit, and their order does not matter. A
+// member of weight 0 is not looked at.
+func Lincomb(dst Tensor, src []Tensor, weights []float64) {
+	const op = "linear combination"
+	if len(src) != len(weights) {
+		panic(&Error{Op: op, Msg: fmt.Sprintf("%d weights for %d members", len(weights), len(src))})
+	}
+	if err := native.Lincomb(dst.must(op), handles(op, src), weights); err != nil {
+		panic(opError(op, err.Error(), append([]Tensor{dst}, src...)))
+	}
 }
 
 // Sampler holds the settings of one sampling step. Temperature 0 is greedy; TopK 0, TopP 1 and MinP 0 are off.

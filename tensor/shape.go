@@ -194,6 +194,16 @@ func (t Tensor) Copy(u Tensor) {
 	}
 }
 
+// Scatter overwrites t's elements in place: along axis, those that index (int64, src's shape) names get src's
+// values. t must be a leaf under NoGrad; where index names a place twice, either value may stay.
+func (t Tensor) Scatter(axis int, index, src Tensor) {
+	libtch.AtgScatter_(&out[0], t.must("scatter"), int64(axis), index.must("scatter"), src.must("scatter"))
+	if msg := lastError(); msg != "" {
+		panic(opError("scatter", msg, []Tensor{t, index, src}))
+	}
+	libtch.AtFree(out[0]) // gotch returns a second handle to the same tensor
+}
+
 // Equal tells whether t and u have the same shape and elements.
 func (t Tensor) Equal(u Tensor) bool {
 	eq := libtch.AtgEqual(t.must("equal"), u.must("equal"))

@@ -193,7 +193,10 @@ func TestLinearLogProb(t *testing.T) {
 				return lp.Gather(1, ids.Unsqueeze(1)).Squeeze(1), lp.Exp().Mul(lp).Sum(-1).Neg()
 			})
 			got := grads(func(h, w tensor.Tensor) (logp, ent tensor.Tensor) {
-				return tensor.LinearLogProb(h, w, ids, c.temperature, c.softcap)
+				s := tensor.LinearLogProb(h, w, ids, c.temperature, c.softcap)
+				best := h.Linear(w, tensor.Tensor{}).Argmax(-1).EqTensor(ids).To(tensor.Float32)
+				assert.True(t, best.Equal(s.Correct))
+				return s.LogP, s.Entropy
 			})
 			for i := range want {
 				assert.InDelta(t, 0, got[i].Sub(want[i]).Abs().Max().Item(), 2e-4, "output %d of %+v", i, c)
@@ -352,4 +355,26 @@ func TestDeviceNames(t *testing.T) {
 	d, err := tensor.OpenDevice("cpu")
 	require.NoError(t, err)
 	assert.Equal(t, "cpu", d.String())
+}
+
+func TestLincomb(t *testing.T) {
+	run(t, func() {
+		a, b, c := tensor.Randn(1, 5000), tensor.Randn(2, 5000), tensor.Randn(3, 5000)
+		mix := func(d tensor.DType, w []float64, src ...tensor.Tensor) tensor.Tensor {
+			dst := tensor.Zeros(d, tensor.CPU, 5000)
+			tensor.Lincomb(dst, src, w)
+			return dst
+		}
+		assert.True(t, mix(tensor.Float32, []float64{1, 0}, a, b).Equal(a))
+		assert.True(t, mix(tensor.Float32, []float64{0, 1}, a, b).Equal(b))
+		assert.True(t, mix(tensor.Float32, []float64{0.3, 0.7}, a, a).Equal(a), "equal members")
+		third := []float64{1. / 3, 1. / 3, 1. / 3}
+		assert.True(t, mix(tensor.Float32, third, a, b, c).Equal(mix(tensor.Float32, third, c, a, b)), "order of members")
+		half := []float64{0.5, 0.5}
+		assert.InDelta(t, 0, mix(tensor.Float32, half, a, b).Sub(a.Add(b).MulScalar(0.5)).Abs().Max().Item(), 1e-6)
+		one, two := tensor.Full(1, tensor.BFloat16, tensor.CPU, 5000), tensor.Full(1.0078125, tensor.BFloat16, tensor.CPU, 5000)
+		assert.Equal(t, 1.00390625, mix(tensor.Float32, half, one, two).Max().Item(), "bf16 members are summed exactly")
+		inf := tensor.Full(math.Inf(1), tensor.Float32, tensor.CPU, 5000)
+		assert.True(t, mix(tensor.Float32, []float64{1, 0}, a, inf).Equal(a), "weight 0 is not looked at")
+	})
 }

@@ -2,6 +2,7 @@
 #include "common.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <algorithm>
@@ -84,14 +85,14 @@ struct Chunk {
   }
 };
 
-// Log-probability of each target and entropy of each distribution, [N] fp32 both, of the logits h W^T.
-// Works in chunks of tokens, forward and backward: no [N, V] tensor ever exists.
+// Log-probability of each target, entropy of each distribution and whether the target is the most likely
+// token, [N] fp32 each, of the logits h W^T. Works in chunks of tokens, forward and backward: no [N, V] tensor ever exists.
 struct LinearLogProb : Function<LinearLogProb> {
   static variable_list forward(AutogradContext* ctx, const Tensor& h, const Tensor& w, const Tensor& targets,
                                double inv_temp, double softcap, int64_t chunk) {
     int64_t n = h.size(0);
     auto f32 = h.options().dtype(at::kFloat);
-    Tensor logp = at::empty({n}, f32), lse = at::empty({n}, f32), entropy = at::empty({n}, f32);
+    Tensor logp = at::empty({n}, f32), lse = at::empty({n}, f32), entropy = at::empty({n}, f32), correct = at::empty({n}, f32);
     Tensor wt = w.t();
     for (int64_t i = 0; i < n; i += chunk) {
       int64_t k = std::min(chunk, n - i);
@@ -102,12 +103,14 @@ struct LinearLogProb : Function<LinearLogProb> {
       lse.narrow(0, i, k).copy_(l);
       Tensor p = (c.z - l.unsqueeze(-1)).exp_();
       entropy.narrow(0, i, k).copy_(l - p.mul_(c.z).sum(-1));
+      correct.narrow(0, i, k).copy_((c.z.argmax(-1, /*keepdim=*/true) == t).squeeze(-1));
     }
     ctx->save_for_backward({h, w, targets, lse, entropy});
     ctx->saved_data["inv_temp"] = inv_temp;
     ctx->saved_data["softcap"] = softcap;
     ctx->saved_data["chunk"] = chunk;
-    return {logp, entropy};
+    ctx->mark_non_differentiable({correct});
+    return {logp, entropy, correct};
   }
   static variable_list backward(AutogradContext* ctx, variable_list grad) {
     auto saved = ctx->get_saved_variables();
@@ -233,8 +236,42 @@ char* sn_linear_logprob(sn_tensor* out, sn_tensor h, sn_tensor w, sn_tensor targ
     TORCH_CHECK(H.dim() == 2 && W.dim() == 2 && T.dim() == 1 && H.size(0) == T.size(0) && H.size(1) == W.size(1),
                 "want h [N, D], w [V, D], targets [N]");
     auto r = LinearLogProb::apply(H, W, T, inv_temp, softcap, chunk);
-    out[0] = sn::own(r[0]);
-    out[1] = sn::own(r[1]);
+    for (int i = 0; i < 3; i++) out[i] = sn::own(r[i]);
+  });
+}
+
+// lincomb: each element is summed in double and rounded once, so that equal members give themselves bit for
+// bit at any weights that add up to 1, and the order of members does not matter.
+char* sn_lincomb(sn_tensor dst, sn_tensor* src, const double* weights, int n) {
+  return sn::guard([&] {
+    Tensor& y = sn::ref(dst);
+    std::vector<Tensor> xs = sn::list(src, n);
+    for (Tensor& x : xs) {
+      TORCH_CHECK(x.sizes() == y.sizes(), "shapes differ");
+      x = x.detach().cpu().contiguous();
+    }
+    bool direct = y.device().is_cpu() && y.is_contiguous();
+    Tensor result = direct ? y.detach() : at::empty(y.sizes(), y.options().device(at::kCPU));
+    AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, result.scalar_type(), "lincomb", [&] {
+      scalar_t* out = result.data_ptr<scalar_t>();
+      at::parallel_for(0, result.numel(), 1 << 15, [&](int64_t from, int64_t to) {
+        std::vector<double> sum(std::min<int64_t>(to - from, 1024));
+        for (int64_t i = from; i < to; i += sum.size()) {
+          int64_t m = std::min<int64_t>(sum.size(), to - i);
+          std::fill(sum.begin(), sum.end(), 0);
+          for (int k = 0; k < n; k++) {
+            if (weights[k] == 0) continue;  // 0 times infinity is not 0
+            double w = weights[k];
+            AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, xs[k].scalar_type(), "lincomb", [&] {
+              const scalar_t* x = xs[k].data_ptr<scalar_t>() + i;
+              for (int64_t j = 0; j < m; j++) sum[j] += w * static_cast<double>(x[j]);
+            });
+          }
+          for (int64_t j = 0; j < m; j++) out[i + j] = static_cast<scalar_t>(sum[j]);
+        }
+      });
+    });
+    if (!direct) y.detach().copy_(result);
   });
 }
 

@@ -171,13 +171,21 @@ func Rope(x, cos, sin libtch.Ctensor) (libtch.Ctensor, error) {
 	return tensorOf(out), err
 }
 
-// LinearLogProb returns log-probabilities [N] of targets [N] and entropies [N] of the logits h W^T, in
-// chunks of tokens.
-func LinearLogProb(h, w, targets libtch.Ctensor, invTemp, softcap float64, chunk int) (logp, entropy libtch.Ctensor, err error) {
-	var out [2]C.sn_tensor
-	err = check(C.sn_linear_logprob(&out[0], handle(h), handle(w), handle(targets), C.double(invTemp),
+// LinearLogProb returns log-probabilities of targets [N], entropies, and 1 where the target is the most likely
+// token, [N] each, of the logits h W^T, in chunks of tokens.
+func LinearLogProb(h, w, targets libtch.Ctensor, invTemp, softcap float64, chunk int) (out [3]libtch.Ctensor, err error) {
+	var c [3]C.sn_tensor
+	err = check(C.sn_linear_logprob(&c[0], handle(h), handle(w), handle(targets), C.double(invTemp),
 		C.double(softcap), C.int64_t(chunk)))
-	return tensorOf(out[0]), tensorOf(out[1]), err
+	for i := range c {
+		out[i] = tensorOf(c[i])
+	}
+	return out, err
+}
+
+// Lincomb overwrites dst with the weighted sum of src, each element summed in float64 and rounded once.
+func Lincomb(dst libtch.Ctensor, src []libtch.Ctensor, weights []float64) error {
+	return check(C.sn_lincomb(handle(dst), handles(src), (*C.double)(unsafe.Pointer(&weights[0])), C.int(len(src))))
 }
 
 // Sample draws one token per row of logits [B, V] with the uniforms u, len(u) = B. It returns ids [B] and

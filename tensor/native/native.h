@@ -38,6 +38,7 @@ char* sn_rms_norm(sn_tensor* out, sn_tensor x, sn_tensor w, double eps, int plus
 char* sn_rope(sn_tensor* out, sn_tensor x, sn_tensor cos, sn_tensor sin);
 char* sn_linear_logprob(sn_tensor* out, sn_tensor h, sn_tensor w, sn_tensor targets, double inv_temp,
                         double softcap, int64_t chunk);
+char* sn_lincomb(sn_tensor dst, sn_tensor* src, const double* weights, int n);
 char* sn_sample(sn_tensor* out, sn_tensor logits, const double* u, double temperature, int64_t top_k,
                 double top_p, double min_p);
 
