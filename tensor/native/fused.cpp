@@ -240,8 +240,9 @@ char* sn_linear_logprob(sn_tensor* out, sn_tensor h, sn_tensor w, sn_tensor targ
   });
 }
 
-// lincomb: each element is summed in double and rounded once, so that equal members give themselves bit for
-// bit at any weights that add up to 1, and the order of members does not matter.
+// lincomb: each element is summed in double with the error of every addition carried along (Knuth's two-sum) and
+// rounded once, so that equal members give themselves bit for bit at any weights that add up to 1, and the order
+// of members does not matter.
 char* sn_lincomb(sn_tensor dst, sn_tensor* src, const double* weights, int n) {
   return sn::guard([&] {
     Tensor& y = sn::ref(dst);
@@ -255,19 +256,25 @@ char* sn_lincomb(sn_tensor dst, sn_tensor* src, const double* weights, int n) {
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, result.scalar_type(), "lincomb", [&] {
       scalar_t* out = result.data_ptr<scalar_t>();
       at::parallel_for(0, result.numel(), 1 << 15, [&](int64_t from, int64_t to) {
-        std::vector<double> sum(std::min<int64_t>(to - from, 1024));
-        for (int64_t i = from; i < to; i += sum.size()) {
-          int64_t m = std::min<int64_t>(sum.size(), to - i);
-          std::fill(sum.begin(), sum.end(), 0);
+        constexpr int64_t block = 1024;
+        double sum[block], err[block];
+        for (int64_t i = from; i < to; i += block) {
+          int64_t m = std::min<int64_t>(block, to - i);
+          std::fill(sum, sum + m, 0);
+          std::fill(err, err + m, 0);
           for (int k = 0; k < n; k++) {
             if (weights[k] == 0) continue;  // 0 times infinity is not 0
             double w = weights[k];
             AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, xs[k].scalar_type(), "lincomb", [&] {
               const scalar_t* x = xs[k].data_ptr<scalar_t>() + i;
-              for (int64_t j = 0; j < m; j++) sum[j] += w * static_cast<double>(x[j]);
+              for (int64_t j = 0; j < m; j++) {
+                double a = sum[j], b = w * static_cast<double>(x[j]), s = a + b, back = s - a;
+                err[j] += (a - (s - back)) + (b - back);
+                sum[j] = s;
+              }
             });
           }
-          for (int64_t j = 0; j < m; j++) out[i + j] = static_cast<scalar_t>(sum[j]);
+          for (int64_t j = 0; j < m; j++) out[i + j] = static_cast<scalar_t>(sum[j] + err[j]);
         }
       });
     });
