@@ -4,6 +4,7 @@ package report
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -33,16 +34,16 @@ type scale struct {
 	ticks    []float64
 }
 
-// tight and loose say whether a scale ends at its data or at the next tick.
+// tight and loose say whether a scale ends at its data or leaves some air around them.
 const (
 	tight = false
 	loose = true
 )
 
 // newScale covers the values given, those that can be drawn, from pixel from to pixel to.
-func newScale(axis Axis, values []float64, from, to float64, round bool) *scale {
+func newScale(axis Axis, values []float64, from, to float64, air bool) *scale {
 	s := &scale{axis: axis, from: from, to: to, min: math.Inf(1), max: math.Inf(-1)}
-	for _, v := range append(values, axis.Include...) {
+	for _, v := range slices.Concat(values, axis.Include) {
 		if s.drawable(v) {
 			s.min, s.max = min(s.min, s.plain(v)), max(s.max, s.plain(v))
 		}
@@ -57,22 +58,40 @@ func newScale(axis Axis, values []float64, from, to float64, round bool) *scale 
 		}
 		s.min, s.max = s.min-pad, s.max+pad
 	}
-	s.place(round, max(2, min(7, int(math.Abs(to-from)/70))))
+	if air {
+		s.widen()
+	}
+	apart := 62.0 // pixels between ticks: a label's width, or on an upright axis a few lines
+	if from > to {
+		apart = 34
+	}
+	s.place(max(2, math.Abs(to-from)/apart))
 	return s
 }
 
-// place sets the ticks, about count of them.
-func (s *scale) place(round bool, count int) {
-	step := niceStep((s.max - s.min) / float64(count))
+// widen adds a twentieth on each side that does not end at a value the axis was asked to include: an axis
+// from zero starts at zero.
+func (s *scale) widen() {
+	air := (s.max - s.min) / 20
+	low, high := s.min-air, s.max+air
+	for _, v := range s.axis.Include {
+		if s.drawable(v) && s.plain(v) == s.min {
+			low = s.min
+		}
+		if s.drawable(v) && s.plain(v) == s.max {
+			high = s.max
+		}
+	}
+	s.min, s.max = low, high
+}
+
+// place sets the ticks, at most count of them, at round values within the scale.
+func (s *scale) place(count float64) {
+	step := niceStep((s.max - s.min) / count)
 	if s.axis.Log {
-		step = max(1, math.Ceil(step))
+		step = max(1, math.Round(step))
 	}
-	first, last := math.Ceil(s.min/step-1e-9), math.Floor(s.max/step+1e-9)
-	if round {
-		first, last = math.Floor(s.min/step+1e-9), math.Ceil(s.max/step-1e-9)
-		s.min, s.max = first*step, last*step
-	}
-	for i := first; i <= last; i++ {
+	for i := math.Ceil(s.min/step - 1e-9); i <= math.Floor(s.max/step+1e-9); i++ {
 		s.ticks = append(s.ticks, i*step)
 	}
 }

@@ -126,10 +126,15 @@ func (d Details) render(p *page) {
 	p.end()
 }
 
-// dot is the coloured mark of a series that keeps its colour; others get none.
-func (p *page) dot(series string) {
-	if at := slices.Index(p.report.Series, series); at >= 0 {
-		p.tag("span", "class", "dot "+class("d", at))
-		p.end()
+// series writes a method's name, with a dot in its colour if it keeps one.
+func (p *page) series(name string) {
+	at := slices.Index(p.report.Series, name)
+	if at < 0 {
+		p.text(name)
+		return
 	}
+	p.tag("span", "class", "series")
+	p.leaf("span", "", "class", "dot "+class("d", at))
+	p.text(name)
+	p.end()
 }

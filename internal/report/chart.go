@@ -22,9 +22,10 @@ type Chart interface {
 
 // Widths of drawings in their own units, close to pixels on a desktop screen.
 const (
-	fullWidth = 960.0
-	halfWidth = 560.0
-	textSize  = 12.5
+	fullWidth  = 960.0 // alone in a row of the page
+	halfWidth  = 470.0 // in Columns
+	aloneWidth = 720.0 // in an SVG file
+	textSize   = 12.5
 )
 
 // canvas is the markup of one drawing together with the colours of its series.
@@ -56,22 +57,28 @@ func newCanvas(m *markup, pinned, names []string) *canvas {
 	return c
 }
 
-// figure writes a chart into the page.
+// figure writes a chart into the page. One that has a row to itself is drawn twice, for wide and for small
+// screens; the style sheet shows the one that fits, with text of one size on both.
 func (p *page) figure(chart Chart) {
 	title, caption := chart.head()
-	width := fullWidth
-	if p.narrow {
-		width = halfWidth
-	}
-	height := chart.height(width)
 	p.tag("figure", "class", "chart")
 	p.heading(title)
-	p.tag("div", "class", "scroll")
-	p.tag("svg", "class", "fig", "viewBox", fmt.Sprintf("0 0 %s %s", px(width), px(height)), "role", "img", "aria-label", title)
-	chart.draw(newCanvas(p.markup, p.report.Series, chart.names()), width, height)
-	p.end()
-	p.end()
+	if p.narrow {
+		p.drawing(chart, halfWidth, "fig half")
+	} else {
+		p.drawing(chart, fullWidth, "fig wide")
+		p.drawing(chart, halfWidth, "fig half slim")
+	}
 	p.caption(caption)
+	p.end()
+}
+
+// drawing writes a chart as an SVG element.
+func (p *page) drawing(chart Chart, width float64, cls string) {
+	title, _ := chart.head()
+	height := chart.height(width)
+	p.tag("svg", "class", cls, "viewBox", fmt.Sprintf("0 0 %s %s", px(width), px(height)), "role", "img", "aria-label", title)
+	chart.draw(newCanvas(p.markup, p.report.Series, chart.names()), width, height)
 	p.end()
 }
 
@@ -85,11 +92,9 @@ func WriteSVG(w io.Writer, chart Chart, series ...string) error {
 	if title != "" {
 		top += 34
 	}
-	height := chart.height(halfWidth * 1.3)
-	width := halfWidth * 1.3
-	bottom := margin
+	width, height := aloneWidth, chart.height(aloneWidth)
 	lines := wrap(caption, width, textSize)
-	bottom += float64(len(lines)) * 18
+	bottom := margin + 18*float64(len(lines))
 	m := &markup{}
 	m.tag("svg", "xmlns", "http://www.w3.org/2000/svg", "class", "fig", "role", "img", "aria-label", title,
 		"width", px(width+2*margin), "height", px(height+top+bottom),
@@ -199,7 +204,7 @@ type plot struct {
 }
 
 // axes draws grid, ticks and axis titles for the values given and returns the area to draw in.
-func (c *canvas) axes(xs, ys []float64, xAxis, yAxis Axis, width, height, top float64, roundX bool) plot {
+func (c *canvas) axes(xs, ys []float64, xAxis, yAxis Axis, width, height, top float64, airX bool) plot {
 	p := plot{top: top + 12, right: width - 14, bottom: height - 30}
 	if xAxis.title() != "" {
 		p.bottom -= 20
@@ -212,16 +217,13 @@ func (c *canvas) axes(xs, ys []float64, xAxis, yAxis Axis, width, height, top fl
 	for i := range p.y.ticks {
 		p.left = max(p.left, textWidth(p.y.label(i), textSize)+10)
 	}
-	p.x = newScale(xAxis, xs, p.left, p.right, roundX)
+	p.x = newScale(xAxis, xs, p.left, p.right, airX)
 	for i, v := range p.y.ticks {
 		y := p.y.pixel(v)
-		cls := "grid"
-		if i == 0 {
-			cls = "base"
-		}
-		c.void("line", "class", cls, "x1", px(p.left), "x2", px(p.right), "y1", px(y), "y2", px(y))
+		c.void("line", "class", "grid", "x1", px(p.left), "x2", px(p.right), "y1", px(y), "y2", px(y))
 		c.leaf("text", p.y.label(i), "class", "tick", "text-anchor", "end", "x", px(p.left-8), "y", px(y+4))
 	}
+	c.void("line", "class", "base", "x1", px(p.left), "x2", px(p.right), "y1", px(p.bottom), "y2", px(p.bottom))
 	for i, v := range p.x.ticks {
 		x := p.x.pixel(v)
 		c.void("line", "class", "base", "x1", px(x), "x2", px(x), "y1", px(p.bottom), "y2", px(p.bottom+5))

@@ -26,7 +26,11 @@ type BarCI struct {
 const (
 	rowHeight  = 30.0 // of one estimate
 	groupSpace = 12.0 // between labels
+	labelSpace = 20.0 // of a label above its rows, where there is no room beside them
 )
+
+// stacked reports whether labels go above their rows.
+func stacked(width float64) bool { return width < 600 }
 
 func (b BarCI) render(p *page)                { p.figure(b) }
 func (b BarCI) head() (title, caption string) { return b.Title, b.Caption }
@@ -53,7 +57,12 @@ func (b BarCI) labels() []string {
 }
 
 func (b BarCI) height(width float64) float64 {
-	return legendHeight(b.names(), width) + 26 + rowHeight*float64(len(b.Rows)) + groupSpace*float64(len(b.labels())) + 52
+	labels := float64(len(b.labels()))
+	height := legendHeight(b.names(), width) + 26 + rowHeight*float64(len(b.Rows)) + groupSpace*labels + 52
+	if stacked(width) {
+		height += labelSpace * labels
+	}
+	return height
 }
 
 func (b BarCI) draw(c *canvas, width, height float64) {
@@ -69,6 +78,9 @@ func (b BarCI) draw(c *canvas, width, height float64) {
 		xs = append(xs, b.Reference)
 	}
 	left = min(left, width*0.4)
+	if stacked(width) {
+		left = 20 // half a tick label
+	}
 	x := newScale(b.X, xs, left, width-right, loose)
 	bottom := height - 46
 	for i, v := range x.ticks {
@@ -89,6 +101,10 @@ func (b BarCI) draw(c *canvas, width, height float64) {
 func (b BarCI) rows(c *canvas, x *scale, y, width, right float64) {
 	for _, label := range b.labels() {
 		y += groupSpace / 2
+		if stacked(width) {
+			c.leaf("text", label, "class", "label", "x", "0", "y", px(y+14))
+			y += labelSpace
+		}
 		start := y
 		for _, r := range b.Rows {
 			if r.Label != label {
@@ -98,7 +114,9 @@ func (b BarCI) rows(c *canvas, x *scale, y, width, right float64) {
 			c.leaf("text", b.text(r), "class", "value", "x", px(width-right+14), "y", px(y+rowHeight/2+4))
 			y += rowHeight
 		}
-		c.leaf("text", label, "class", "label", "x", "0", "y", px((start+y)/2+4))
+		if !stacked(width) {
+			c.leaf("text", label, "class", "label", "x", "0", "y", px((start+y)/2+4))
+		}
 		y += groupSpace / 2
 	}
 }

@@ -154,7 +154,7 @@ func TestNothingIsLoadedFromElsewhereAndTextCannotBreakOut(t *testing.T) {
 func TestEveryBlockAppearsOnce(t *testing.T) {
 	doc := rendered(t, example())
 	for text, count := range map[string]int{
-		"<svg ": 5, "<h2>": 4, `<a href="#s`: 4, `class="tile"`: 4, `class="note good"`: 1, `class="note mixed"`: 1, `class="note bad"`: 1,
+		"<svg ": 8, "<h2>": 4, `<a href="#s`: 4, `class="tile"`: 4, `class="note good"`: 1, `class="note mixed"`: 1, `class="note bad"`: 1,
 		`class="note info"`: 1, `class="sample"`: 2, `class="cell top"`: 1, "<table>": 1, "<dl>": 1, "<pre>": 2, "more characters": 1,
 	} {
 		require.Equal(t, count, strings.Count(doc, text), text)

@@ -82,8 +82,7 @@ func (p *page) answer(method string, a Sample, best bool) {
 	}
 	p.tag("div", "class", cls)
 	p.tag("div", "class", "who")
-	p.dot(method)
-	p.text(method)
+	p.series(method)
 	p.end()
 	p.tag("div", "class", "said")
 	if runes := []rune(a.Text); len(runes) > folded {

@@ -35,7 +35,7 @@ func chartStyle(alone bool) string {
 	out.WriteString(".fig .title{font-size:19px;font-weight:650;letter-spacing:-.01em}.fig .axis{font-weight:550}" +
 		".fig path,.fig line{fill:none;stroke-linejoin:round;stroke-linecap:round}" +
 		".fig .raw{opacity:.28}.fig .faint{opacity:.38}.fig .dots{opacity:.78}.fig .hit:hover{stroke-width:3}" +
-		".fig .reference{stroke-dasharray:4 4;stroke-width:1.5}.fig .label{font-weight:550}")
+		".fig .reference{stroke-dasharray:4 4;stroke-width:1.5}.fig .label{font-weight:550;paint-order:stroke;stroke-width:5px}")
 	out.WriteString(themeRules(light, lightColors))
 	out.WriteString("@media(prefers-color-scheme:dark){" + themeRules(dark, darkColors) + "}")
 	if !alone {
@@ -47,7 +47,7 @@ func chartStyle(alone bool) string {
 func themeRules(t theme, colors []string) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, ".fig text{fill:%s}.fig .title,.fig .label,.fig .key,.fig .value{fill:%s}.fig .paper{fill:%s}", t.muted, t.ink, t.paper)
-	fmt.Fprintf(&out, ".fig .grid{stroke:%s}.fig .base{stroke:%s}.fig .reference{stroke:%s}.fig .halo{stroke:%s}.fig .hit{stroke:%s;stroke-width:1}",
+	fmt.Fprintf(&out, ".fig .grid{stroke:%s}.fig .base{stroke:%s}.fig .reference{stroke:%s}.fig .halo,.fig .label{stroke:%s}.fig .hit{stroke:%s;stroke-width:1}",
 		t.grid, t.base, t.muted, t.paper, t.paper)
 	for i, color := range colors {
 		fmt.Fprintf(&out, ".fig .s%d{stroke:%s}.fig .f%d{fill:%s}.fig .b%d{fill:%s;opacity:.16}.d%d{background:%s}", i, color, i, color, i, color, i, color)

@@ -77,17 +77,17 @@ func (t Table) render(p *page) {
 func (t Table) row(p *page, row []Cell) {
 	p.tag("tr")
 	for i, col := range t.Columns {
-		var cell Cell
+		cell := Text("")
 		if i < len(row) {
 			cell = row[i]
 		}
 		p.tag("td", "class", col.class())
-		if i == 0 {
-			p.dot(cell.Text)
-		}
-		if t.best(i, cell) {
+		switch {
+		case t.best(i, cell):
 			p.leaf("span", cell.Text, "class", "best", "title", "best of this column")
-		} else {
+		case i == 0:
+			p.series(cell.Text)
+		default:
 			p.text(cell.Text)
 		}
 		if cell.Detail != "" {
