@@ -36,9 +36,10 @@ type model struct {
 	bytes    [256]int32 // bytewise: the token of a byte; else of <0xNN>
 	ascii    [utf8.RuneSelf]int32
 
-	// mark is a character that no merge joins to what stands before it: text can be cut there without changing the
-	// result, and the parts kept in the cache. Empty when there is none.
-	mark string
+	// Text can be cut before a mark (▁) without changing the result, and the parts kept in the cache, where no merge
+	// joins the character in front to the mark: where it is not in glued. mark is empty when that is never so.
+	mark  string
+	glued map[rune]bool
 }
 
 // bytewiseWords switches the model to raw bytes as input. It returns false, changing nothing, unless every byte has
@@ -94,18 +95,19 @@ func byteToken(b byte) string {
 	return string([]byte{'<', '0', 'x', digits[b>>4], digits[b&15], '>'})
 }
 
-// findMark allows cutting before mark if no merge has it inside, other than in a leading run of it.
+// findMark allows cutting before mark.
 func (m *model) findMark(mark string) {
 	if _, ok := m.ids[mark]; !ok || m.ignoreMerges || m.bytewise {
 		return
 	}
+	m.mark, m.glued = mark, make(map[rune]bool)
 	for key := range m.merges.all() {
 		left, right := m.tokens[key>>32], m.tokens[uint32(key)]
-		if strings.HasPrefix(right, mark) && !strings.HasSuffix(left, mark) {
-			return
+		if strings.HasPrefix(right, mark) {
+			last, _ := utf8.DecodeLastRuneInString(left)
+			m.glued[last] = true
 		}
 	}
-	m.mark = mark
 }
 
 // worker holds the buffers and the word cache of one goroutine.
@@ -144,17 +146,24 @@ func (m *model) encode(w *worker, dst []token, text string) []token {
 	return m.word(w, dst, text)
 }
 
-// cutPoint returns the first place behind the start where a mark follows something else, or -1.
+// cutPoint returns the first place behind the start where text can be cut before a mark, or -1.
 func (m *model) cutPoint(text string) int {
-	at := 0
-	for strings.HasPrefix(text[at:], m.mark) {
-		at += len(m.mark)
+	for at := 1; at < len(text); at++ {
+		i := strings.Index(text[at:], m.mark)
+		if i < 0 {
+			return -1
+		}
+		at += i
+		before, size := utf8.DecodeLastRuneInString(text[:at])
+		if m.glued[before] {
+			continue
+		}
+		// A character outside the vocabulary becomes other tokens, whose merges glued does not know.
+		if _, known := m.ids[text[at-size:at]]; known {
+			return at
+		}
 	}
-	i := strings.Index(text[at:], m.mark)
-	if i < 0 {
-		return -1
-	}
-	return at + i
+	return -1
 }
 
 // word appends the tokens of a word, from the cache if it was seen before.
@@ -184,8 +193,9 @@ func (m *model) word(w *worker, dst []token, text string) []token {
 	return dst
 }
 
-// symbol is a token under construction in a doubly linked list; size 0 marks one that was joined to its left.
-type symbol struct{ id, size, prev, next int32 }
+// symbol is a token under construction in a doubly linked list; size 0 marks one that was joined to its left. joins
+// is what it makes with the next symbol, or missing.
+type symbol struct{ id, size, prev, next, joins int32 }
 
 // merge computes the tokens of a word.
 func (m *model) merge(w *worker, dst []token, text string) []token {
@@ -261,49 +271,51 @@ func (m *model) hasBytes(char string) bool {
 	return true
 }
 
-// mergeAll joins symbols, n log n in their number. A heap entry whose pair has changed since is dropped, unless the
+// mergeAll joins symbols, n log n in their number. A candidate whose pair has changed since is dropped, unless the
 // new pair makes the same token, which Hugging Face's library lets pass at the old rank.
 func (m *model) mergeAll(w *worker) {
 	symbols := w.symbols
 	if n := len(symbols); n > 0 {
-		symbols[n-1].next = missing
+		symbols[n-1].next, symbols[n-1].joins = missing, missing
 	}
 	w.heap = w.heap[:0]
 	for i := 0; i+1 < len(symbols); i++ {
-		if mg, ok := m.merges.find(symbols[i].id, symbols[i+1].id); ok {
-			w.heap = append(w.heap, candidate{mg.rank, int32(i), mg.id})
+		mg := m.merges.find(symbols[i].id, symbols[i+1].id)
+		if symbols[i].joins = mg.id; mg.id != missing {
+			w.heap = append(w.heap, newCandidate(mg, int32(i)))
 		}
 	}
 	w.heap.init()
 	for len(w.heap) > 0 {
 		top := w.heap.pop()
-		left := &symbols[top.pos]
-		if left.size == 0 || left.next == missing {
+		pos := top.pos()
+		left := &symbols[pos]
+		if left.size == 0 || left.joins != top.id {
 			continue
 		}
 		right := &symbols[left.next]
-		if mg, ok := m.merges.find(left.id, right.id); !ok || mg.id != top.id {
-			continue
-		}
-		left.id = top.id
+		left.id, left.next = top.id, right.next
 		left.size += right.size
-		left.next = right.next
 		right.size = 0
-		if right.next != missing {
-			symbols[right.next].prev = top.pos
-			m.offer(w, top.pos, left.id, symbols[right.next].id)
+		left.joins = missing
+		if left.next != missing {
+			symbols[left.next].prev = pos
+			left.joins = m.offer(w, pos, left.id, symbols[left.next].id)
 		}
-		if left.prev >= 0 {
-			m.offer(w, left.prev, symbols[left.prev].id, left.id)
+		if left.prev != missing {
+			before := &symbols[left.prev]
+			before.joins = m.offer(w, left.prev, before.id, left.id)
 		}
 	}
 }
 
-// offer puts the pair that begins at pos on the heap, if it can be joined.
-func (m *model) offer(w *worker, pos, left, right int32) {
-	if mg, ok := m.merges.find(left, right); ok {
-		w.heap.push(candidate{mg.rank, pos, mg.id})
+// offer puts the pair that begins at pos on the heap, if it can be joined, and returns what it makes.
+func (m *model) offer(w *worker, pos, left, right int32) int32 {
+	mg := m.merges.find(left, right)
+	if mg.id != missing {
+		w.heap.push(newCandidate(mg, pos))
 	}
+	return mg.id
 }
 
 // sortedMerges returns the pairs in rank order as left<<32 | right.

@@ -40,9 +40,13 @@ func (t *mergeTable) set(left, right int32, m merge) {
 	t.keys[i], t.values[i] = key, m
 }
 
-func (t *mergeTable) find(left, right int32) (merge, bool) {
+// find returns the merge of a pair; its id is missing when there is none.
+func (t *mergeTable) find(left, right int32) merge {
 	i := t.slot(pairKey(left, right) + 1)
-	return t.values[i], t.keys[i] != 0
+	if t.keys[i] == 0 {
+		return merge{id: missing}
+	}
+	return t.values[i]
 }
 
 // all yields every pair (left<<32 | right) with its merge, in no particular order.
@@ -58,12 +62,20 @@ func (t *mergeTable) all() iter.Seq2[uint64, merge] {
 
 func pairKey(left, right int32) uint64 { return uint64(uint32(left))<<32 | uint64(uint32(right)) }
 
-// candidate is a pair that can be joined: the place of its left symbol and the token it makes.
-type candidate struct{ rank, pos, id int32 }
-
-func (c candidate) before(d candidate) bool {
-	return c.rank < d.rank || (c.rank == d.rank && c.pos < d.pos)
+// candidate is a pair that can be joined: its rank and the place of its left symbol in one number that orders
+// candidates, and the token it makes.
+type candidate struct {
+	order uint64 // rank<<32 | place
+	id    int32
 }
+
+func newCandidate(m merge, pos int32) candidate {
+	return candidate{uint64(uint32(m.rank))<<32 | uint64(uint32(pos)), m.id}
+}
+
+func (c candidate) pos() int32 { return int32(uint32(c.order)) }
+
+func (c candidate) before(d candidate) bool { return c.order < d.order }
 
 // mergeHeap is a binary heap, lowest rank and then leftmost on top. container/heap would box every candidate.
 type mergeHeap []candidate

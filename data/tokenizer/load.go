@@ -242,7 +242,7 @@ func (l *loader) finish() *Tokenizer {
 		}
 	}
 	l.chooseWords()
-	t.before, t.behind = t.fixedTemplate()
+	t.before, t.behind = t.templateIDs()
 	return t
 }
 

@@ -57,6 +57,8 @@ func (l *loader) normalizer(key string, raw json.RawMessage) (normalizers, error
 		}
 		err := l.options(key, raw, &opt)
 		return normalizers{stripper{opt.Left, opt.Right, classSet("rustspace")}}, err
+	case "Lowercase":
+		return normalizers{newLowercaser()}, l.options(key, raw, new(struct{ Type string }))
 	case "ByteLevel":
 		return normalizers{byteAlphabet{}}, l.options(key, raw, new(struct{ Type string }))
 	}
@@ -128,6 +130,10 @@ func (l *loader) splitter(key string, raw json.RawMessage) ([]splitter, error) {
 		}
 		behave, err := l.behaviour(key, opt.Behavior)
 		return []splitter{&delimiterSplit{find: setFinder{classSet("punctuation")}, behave: behave}}, err
+	case "Whitespace":
+		find := wordFinder{classSet("rustword"), classSet("rustspace")}
+		err := l.options(key, raw, new(struct{ Type string }))
+		return []splitter{&delimiterSplit{find, removed, true}}, err
 	case "WhitespaceSplit":
 		err := l.options(key, raw, new(struct{ Type string }))
 		return []splitter{&delimiterSplit{find: setFinder{classSet("rustspace")}, behave: removed}}, err

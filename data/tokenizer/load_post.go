@@ -7,11 +7,28 @@ import (
 	"slices"
 )
 
-func (l *loader) loadPostProcessor(layout *fileLayout) (err error) {
-	if !isNull(layout.PostProcessor) {
-		l.tok.post, err = l.processor("post_processor", layout.PostProcessor)
+func (l *loader) loadPostProcessor(layout *fileLayout) error {
+	if isNull(layout.PostProcessor) {
+		return nil
 	}
-	return err
+	list, err := l.processor("post_processor", layout.PostProcessor)
+	if err != nil {
+		return err
+	}
+	// Trimming looks at whether a token is the first of the text, not of the text with its special tokens.
+	var templates processors
+	for _, p := range list {
+		if _, ok := p.(*template); ok {
+			templates = append(templates, p)
+			continue
+		}
+		l.tok.post = append(l.tok.post, p)
+	}
+	if len(templates) > 1 {
+		return l.errorf("post_processor.processors", "more than one that adds special tokens is not supported")
+	}
+	l.tok.post = append(l.tok.post, templates...)
+	return nil
 }
 
 func (l *loader) processor(key string, raw json.RawMessage) (processors, error) {

@@ -3,6 +3,7 @@ package tokenizer
 // Normalizers: what tokenizer.json does to the text between added tokens before it is cut into words.
 
 import (
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -75,6 +76,33 @@ func (n stripper) normalize(p *piece, track bool) {
 		p.align = p.align[start:end]
 	}
 	p.text = p.text[start:end]
+}
+
+// lowercaser writes letters in lower case, one by one (so no final sigma).
+type lowercaser struct{ newer map[rune]rune }
+
+// newLowercaser adds the letters that are newer than Go's tables.
+func newLowercaser() lowercaser {
+	n := lowercaser{make(map[rune]rune)}
+	for _, pair := range classes()["lowercase"] {
+		n.newer[pair.first] = pair.last
+	}
+	return n
+}
+
+func (n lowercaser) normalize(p *piece, track bool) {
+	changes := make([]change, 0, len(p.text))
+	for _, c := range p.text {
+		lower, ok := n.newer[c]
+		if !ok {
+			lower = unicode.ToLower(c)
+		}
+		changes = append(changes, change{lower, 0})
+		if c == 'İ' {
+			changes = append(changes, change{'\u0307', 1}) // the one letter whose lower case is two
+		}
+	}
+	p.rewrite(changes, track)
 }
 
 // byteAlphabet writes every byte as the printable character that GPT-2's alphabet gives it.

@@ -58,6 +58,26 @@ func (f setFinder) each(_ *matcher, text string, found func(start, end int)) {
 	}
 }
 
+// wordFinder finds runs of word characters and runs of what is neither word character nor space.
+type wordFinder struct{ word, space *charSet }
+
+func (f wordFinder) each(_ *matcher, text string, found func(start, end int)) {
+	start, inWord := -1, false
+	for i, c := range text {
+		word, space := f.word.has(c), f.space.has(c)
+		if start >= 0 && (word != inWord || (space && !word)) {
+			found(start, i)
+			start = -1
+		}
+		if start < 0 && (word || !space) {
+			start, inWord = i, word
+		}
+	}
+	if start >= 0 {
+		found(start, len(text))
+	}
+}
+
 // delimiterSplit cuts at delimiters; with invert at what lies between them.
 type delimiterSplit struct {
 	find   finder

@@ -60,23 +60,22 @@ func (t *Tokenizer) Encode(text string, special bool) []int {
 	return ids
 }
 
-// fixedTemplate returns the ids that the post-processors put around every text.
-func (t *Tokenizer) fixedTemplate() (before, behind []int) {
+// templateIDs returns the ids that the post-processors put around every text.
+func (t *Tokenizer) templateIDs() (before, behind []int) {
 	for _, p := range t.post {
-		tpl, ok := p.(*template)
-		if !ok {
-			continue
-		}
-		var front []int
-		for _, tok := range tpl.before {
-			front = append(front, int(tok.id))
-		}
-		before = append(front, before...)
-		for _, tok := range tpl.behind {
-			behind = append(behind, int(tok.id))
+		if tpl, ok := p.(*template); ok {
+			return tokenIDs(tpl.before), tokenIDs(tpl.behind)
 		}
 	}
-	return before, behind
+	return nil, nil
+}
+
+func tokenIDs(list []encoded) []int {
+	ids := make([]int, len(list))
+	for i, tok := range list {
+		ids[i] = int(tok.id)
+	}
+	return ids
 }
 
 // EncodeOffsets is Encode with the range of code points of text, [start, end), that each token covers. Added special

@@ -60,6 +60,10 @@ def main():
     # U+0345 has the highest combining class: every other combining mark sorts before it.
     lines.append("combining " + ranges([c for c in ALL if c == 0x345 or nfd("\u0345" + chr(c)) == chr(c) + "\u0345"]))
     lines.append("decomposes " + ranges([c for c in ALL if nfkd(chr(c)) != chr(c)]))
+    lower = normalizers.Lowercase().normalize_str
+    # Pairs FROM-TO, only those that Python's (and Go's) older tables lack.
+    pairs = [(c, lower(chr(c))) for c in ALL if lower(chr(c)) != chr(c).lower()]
+    lines.append("lowercase " + " ".join(f"{c:X}-{ord(to):X}" for c, to in pairs))
     pathlib.Path(__file__).parent.parent.joinpath("classes.txt").write_text("\n".join(lines) + "\n")
 
 
