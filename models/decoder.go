@@ -1,0 +1,137 @@
+package models
+
+// The decoder that all families share: embedding, layers, final norm, head.
+
+import (
+	"salsa/nn"
+	"salsa/tensor"
+)
+
+// Model is a decoder with a language-model head. Hidden and Logits are apart because rewards, values,
+// log-probabilities of a few tokens and prefill need no logits.
+type Model interface {
+	Config() *Config
+	// Hidden returns the states after the final norm [B, T, D]. With a cache, which needs NoGrad, the ids are
+	// the next tokens of each row, and their keys and values are stored.
+	Hidden(in Input, kv *Cache) tensor.Tensor
+	// Logits maps states [..., D] to fp32 logits [..., V].
+	Logits(h tensor.Tensor) tensor.Tensor
+	// HeadWeight is the head's matrix [V, D], the embedding if tied.
+	HeadWeight() tensor.Tensor
+}
+
+// family is an architecture: how to read its config keys, and its layer.
+type family struct {
+	read  func(r *reader, c *Config)
+	block func(c *Config, layer int) block
+}
+
+// families by Hugging Face's architecture name, less ForCausalLM or ForSequenceClassification.
+var families = map[string]family{
+	"Llama":   {readLlama, newPreNorm},
+	"Mistral": {readMistral, newPreNorm},
+	"Gemma":   {readGemma, newPreNorm},
+}
+
+// block is one layer.
+type block interface {
+	forward(x tensor.Tensor, at nn.Place) tensor.Tensor // [B, T, D] to [B, T, D]
+}
+
+// decoder is the Model of every family.
+type decoder struct {
+	Trunk trunk      `hf:"model"`
+	Head  *nn.Linear `hf:"lm_head,optional"` // nil if tied, or in a scorer
+
+	cfg        *Config
+	checkpoint bool // recompute layers in the backward pass
+}
+
+type trunk struct {
+	Embed  *nn.Embedding `hf:"embed_tokens"`
+	Layers []block       `hf:"layers"`
+	Norm   *nn.RMSNorm   `hf:"norm"`
+}
+
+// newDecoder declares the weights of a model; none are there yet.
+func newDecoder(c *Config) *decoder {
+	d := &decoder{cfg: c, Trunk: trunk{Embed: nn.NewEmbedding(c.Vocab, c.Hidden), Norm: newNorm(c, c.Hidden)}}
+	for i := range c.Layers {
+		d.Trunk.Layers = append(d.Trunk.Layers, families[c.Family].block(c, i))
+	}
+	if !c.Tied && !c.Scores {
+		d.Head = nn.NewLinear(c.Hidden, c.Vocab, false)
+	}
+	return d
+}
+
+func newNorm(c *Config, dim int) *nn.RMSNorm { return nn.NewRMSNorm(dim, c.NormEps, c.NormPlusOne) }
+
+// newAttention declares a layer's attention.
+func newAttention(c *Config) *nn.Attention {
+	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	a := &nn.Attention{
+		Q: nn.NewLinear(c.Hidden, q, c.QKVBias), K: nn.NewLinear(c.Hidden, kv, c.QKVBias),
+		V: nn.NewLinear(c.Hidden, kv, c.QKVBias), O: nn.NewLinear(q, c.Hidden, c.OBias),
+		HeadDim: c.HeadDim, Scale: c.AttentionScale, Softcap: c.AttentionSoftcap,
+	}
+	if c.QKNorm {
+		a.QNorm, a.KNorm = newNorm(c, c.HeadDim), newNorm(c, c.HeadDim)
+	}
+	return a
+}
+
+// Config implements Model.
+func (d *decoder) Config() *Config { return d.cfg }
+
+// Hidden implements Model.
+func (d *decoder) Hidden(in Input, kv *Cache) tensor.Tensor {
+	e := d.Trunk.Embed.Weight
+	in = in.onDevice(e.Device())
+	ways := newPlaces(d.cfg, in, kv)
+	x := d.Trunk.Embed.Forward(in.IDs) // [B, T, D]
+	if s := d.cfg.EmbedScale; s != 1 {
+		x = x.Mul(tensor.Scalar(s).To(x.DType()).OnDevice(x.Device())) // the scale is rounded to x's dtype first
+	}
+	for i, layer := range d.Trunk.Layers {
+		at := ways.layer(i)
+		step := func(x tensor.Tensor) tensor.Tensor { return layer.forward(x, at) }
+		if d.checkpoint && kv == nil {
+			x = tensor.Checkpoint(step, x)
+		} else {
+			x = scoped(func() tensor.Tensor { return step(x) })
+		}
+	}
+	if kv != nil {
+		kv.advance(in)
+	}
+	return d.Trunk.Norm.Forward(x)
+}
+
+// scoped frees what f made on the way to its result.
+func scoped(f func() tensor.Tensor) (y tensor.Tensor) {
+	if err := tensor.Scope(func() error { y = f().Keep(); return nil }); err != nil {
+		panic(err)
+	}
+	return y
+}
+
+// Logits implements Model.
+func (d *decoder) Logits(h tensor.Tensor) tensor.Tensor {
+	z := h.Linear(d.HeadWeight(), tensor.Tensor{}).To(tensor.Float32) // [..., V]
+	if c := d.cfg.FinalSoftcap; c > 0 {
+		z = z.DivScalar(c).Tanh().MulScalar(c)
+	}
+	return z
+}
+
+// HeadWeight implements Model.
+func (d *decoder) HeadWeight() tensor.Tensor {
+	switch {
+	case d.Head != nil:
+		return d.Head.Effective()
+	case d.cfg.Tied:
+		return d.Trunk.Embed.Weight
+	}
+	panic(&tensor.Error{Op: "head", Msg: d.cfg.Architecture() + " has no language-model head"})
+}

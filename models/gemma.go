@@ -1,0 +1,30 @@
+package models
+
+// Gemma 1 (Gemma Team, arXiv 2403.08295): Llama's layer with gelu gates, norms that scale by 1+w, embeddings
+// multiplied by the root of the hidden size, heads whose size is free, and a tied head.
+
+import (
+	"math"
+
+	"salsa/nn"
+)
+
+func readGemma(r *reader, c *Config) {
+	readGemmaCommon(r, c)
+	c.readActivation(r, "hidden_activation", "hidden_act")
+	if c.Activation == nn.Gelu {
+		c.Activation = nn.GeluTanh // the first configs say gelu; the weights were trained with its tanh form
+	}
+}
+
+// readGemmaCommon reads what all Gemmas share.
+func readGemmaCommon(r *reader, c *Config) {
+	c.Tied = get(r, "tie_word_embeddings", true)
+	c.HeadDim = r.size("head_dim", 256)
+	c.AttentionScale = 1 / math.Sqrt(float64(c.HeadDim))
+	c.Rope.Dim = c.HeadDim
+	c.EmbedScale = math.Sqrt(float64(c.Hidden))
+	c.NormPlusOne = true
+	c.QKVBias = get(r, "attention_bias", false)
+	c.OBias = c.QKVBias
+}

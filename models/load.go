@@ -1,0 +1,90 @@
+package models
+
+// Models from folders and from seeds.
+
+import (
+	"hash/fnv"
+
+	"salsa/internal/fault"
+	"salsa/nn"
+	"salsa/tensor"
+)
+
+// Options say where and how a model's weights are to be held.
+type Options struct {
+	DType      tensor.DType  // 0 keeps the stored one; New makes float32
+	Device     tensor.Device // tensor.CPU, or a GPU's index: set it, its zero is the first GPU
+	Train      bool          // weights want gradients
+	Checkpoint bool          // recompute each layer in the backward pass instead of keeping its activations
+}
+
+// Load reads a language model from a Hugging Face folder. On the CPU, in the stored dtype, weights are the
+// file's pages, mapped; changing them never changes the file. They belong to the caller's scope.
+func Load(dir string, opt Options) (Model, error) {
+	c, err := OpenCheckpoint(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	if c.Config.Scores {
+		return nil, fault.Inputf("%s: is a %s, and a language model is wanted; give a %s%s folder", dir, c.Config.Architecture(), c.Config.Family, causalSuffix)
+	}
+	d := newDecoder(c.Config)
+	d.checkpoint = opt.Checkpoint
+	return d, fill(d, c.Read, opt)
+}
+
+// fill gives every weight of a module its value. All belong to the caller's scope, or none on error.
+func fill(module any, read func(name string) (tensor.Tensor, error), opt Options) error {
+	return tensor.NoGrad(func() error {
+		for p := range nn.Params(module) {
+			err := tensor.Scope(func() error {
+				t, err := read(p.Name)
+				if err != nil {
+					return err
+				}
+				if opt.DType != 0 {
+					t = t.To(opt.DType)
+				}
+				*p.Tensor = t.OnDevice(opt.Device).Keep()
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			p.Tensor.RequireGrad(opt.Train).Keep()
+		}
+		return nil
+	})
+}
+
+// New makes a language model with random weights: normal with the config's initializer_range, norms neutral,
+// biases zero. A weight depends on the seed and its name alone.
+func New(c *Config, seed uint64, opt Options) (Model, error) {
+	if c.Scores {
+		return nil, fault.Inputf("%s: is the config of a %s; give that of a language model", c.path, c.Architecture())
+	}
+	d := newDecoder(c)
+	d.checkpoint = opt.Checkpoint
+	return d, fill(d, drawer(d, c.InitStd, seed), opt)
+}
+
+// drawer returns a reader of random weights for a module.
+func drawer(module any, std float64, seed uint64) func(name string) (tensor.Tensor, error) {
+	params := map[string]nn.Param{}
+	for p := range nn.Params(module) {
+		params[p.Name] = p
+	}
+	return func(name string) (tensor.Tensor, error) {
+		p := params[name]
+		switch p.Init {
+		case nn.Zeros:
+			return tensor.Zeros(tensor.Float32, tensor.CPU, p.Shape...), nil
+		case nn.Ones:
+			return tensor.Ones(tensor.Float32, tensor.CPU, p.Shape...), nil
+		}
+		h := fnv.New64a()
+		h.Write([]byte(name))
+		return tensor.Randn(tensor.Mix(seed, h.Sum64()), p.Shape...).MulScalar(std), nil
+	}
+}

@@ -1,0 +1,138 @@
+package models_test
+
+// Parity with transformers: every folder of testdata holds a random tiny model and golden.json with what
+// transformers computes from it (see scripts/golden).
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"salsa/models"
+	"salsa/tensor"
+)
+
+// run is the frame of a test: it computes under tensor.Run and proves that nothing is left behind.
+func run(t *testing.T, fn func()) {
+	t.Helper()
+	before := tensor.Live()
+	require.NoError(t, tensor.Run(func() error { fn(); return nil }))
+	require.Equal(t, before, tensor.Live(), "tensors leaked")
+}
+
+// golden is what the tests read of a golden.json.
+type golden struct {
+	Case       string
+	Parameters int
+	Rows       [][]int
+	LogProbs   [][]float64 `json:"token_logprobs"`
+	Scores     []float64
+	Hidden     []struct {
+		Row, Position int
+		Values        []float64
+	}
+	Greedy *struct {
+		Prompts     [][]int
+		NewTokens   int `json:"max_new_tokens"`
+		EOS         []int
+		Batched     bool
+		Completions [][]int
+		Ended       []bool
+	}
+	Rope []struct {
+		LayerType string    `json:"layer_type"`
+		Scaling   float64   `json:"attention_scaling"`
+		InvFreq   []float64 `json:"inv_freq"`
+	}
+}
+
+func readGolden(t *testing.T, path string) golden {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	var g golden
+	require.NoError(t, json.Unmarshal(data, &g))
+	return g
+}
+
+var float32CPU = models.Options{DType: tensor.Float32, Device: tensor.CPU}
+
+// eachCase runs fn for every golden case.
+func eachCase(t *testing.T, fn func(t *testing.T, dir string, g golden)) {
+	files, err := filepath.Glob("testdata/*/golden.json")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		dir := filepath.Dir(file)
+		t.Run(filepath.Base(dir), func(t *testing.T) { fn(t, dir, readGolden(t, file)) })
+	}
+}
+
+// load is models.Load for a test.
+func load(t *testing.T, dir string, opt models.Options) models.Model {
+	t.Helper()
+	m, err := models.Load(dir, opt)
+	require.NoError(t, err)
+	return m
+}
+
+// logProbs returns the token log-probabilities of rows computed as one batch, row by row.
+func logProbs(m models.Model, rows [][]int) [][]float64 {
+	at := models.TargetsOf(rows, nil)
+	lp := models.LogProbs(m, models.Collate(rows), at, 1).LogP
+	out := make([][]float64, len(rows))
+	for i, v := range lp.Float64s() {
+		out[at.Rows[i]] = append(out[at.Rows[i]], v)
+	}
+	return out
+}
+
+func TestParity(t *testing.T) {
+	eachCase(t, func(t *testing.T, dir string, g golden) {
+		run(t, func() {
+			if g.Scores != nil {
+				s, err := models.LoadScorer(dir, float32CPU)
+				require.NoError(t, err)
+				assert.InDeltaSlice(t, g.Scores, s.Rewards(models.Collate(g.Rows)).Float64s(), 1e-4)
+				return
+			}
+			m := load(t, dir, float32CPU)
+			got := logProbs(m, g.Rows)
+			for b, want := range g.LogProbs {
+				assert.InDeltaSlice(t, want, got[b], 1e-4, "row %d", b)
+			}
+			h := m.Hidden(models.Collate(g.Rows), nil)
+			for _, want := range g.Hidden {
+				if g.Greedy.Batched { // otherwise the stored states are of another batch
+					assert.InDeltaSlice(t, want.Values, h.Select(0, want.Row).Select(0, want.Position).Float64s(), 1e-4)
+				}
+			}
+		})
+	})
+}
+
+func TestGreedy(t *testing.T) {
+	eachCase(t, func(t *testing.T, dir string, g golden) {
+		if g.Greedy == nil {
+			return // a scorer
+		}
+		run(t, func() {
+			m := load(t, dir, float32CPU)
+			assert.Equal(t, g.Greedy.EOS, m.Config().StopIDs())
+			for _, batch := range []int{0, 1, 2} {
+				got, err := models.Generate(context.Background(), m, g.Greedy.Prompts,
+					models.GenOptions{MaxNewTokens: g.Greedy.NewTokens, BatchSize: batch})
+				require.NoError(t, err)
+				for i, c := range got {
+					assert.Equal(t, g.Greedy.Completions[i], c.IDs, "prompt %d, batch %d", i, batch)
+					assert.Equal(t, g.Greedy.Ended[i], c.Stopped)
+				}
+			}
+		})
+	})
+}

@@ -1,0 +1,129 @@
+package models
+
+// Reward models and value functions: a decoder with a head of one output.
+
+import (
+	"math"
+
+	"salsa/internal/fault"
+	"salsa/nn"
+	"salsa/tensor"
+)
+
+// Scorer is a …ForSequenceClassification model with one label: a reward model, read at a row's last token, or
+// a value function, read at every token. It has no language-model head: Logits and HeadWeight panic, unless
+// the embedding is tied to one.
+type Scorer struct {
+	Model `hf:",inline"`
+	Head  *nn.Linear `hf:"score"` // weight [1, D], no bias
+}
+
+func newScorer(trunk Model) *Scorer {
+	return &Scorer{Model: trunk, Head: nn.NewLinear(trunk.Config().Hidden, 1, false)}
+}
+
+// LoadScorer reads a …ForSequenceClassification folder; see Load for memory and scope.
+func LoadScorer(dir string, opt Options) (*Scorer, error) {
+	c, err := OpenCheckpoint(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	if !c.Config.Scores {
+		return nil, fault.Inputf("%s: is a %s, and a reward or value model is wanted; train one with salsa reward, or give a %s%s folder",
+			dir, c.Config.Architecture(), c.Config.Family, scorerSuffix)
+	}
+	d := newDecoder(c.Config)
+	d.checkpoint = opt.Checkpoint
+	s := newScorer(d)
+	return s, fill(s, c.Read, opt)
+}
+
+// NewScorer takes the decoder of a language model's folder and gives it a random head, normal with variance
+// 1/(D+1) (Stiennon et al., arXiv 2009.01325, app. B).
+func NewScorer(dir string, seed uint64, opt Options) (*Scorer, error) {
+	c, err := OpenCheckpoint(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	if c.Config.Scores {
+		return nil, fault.Inputf("%s: has a score head already; give a %s%s folder, or load it as it is", dir, c.Config.Family, causalSuffix)
+	}
+	d := newDecoder(scorerConfig(c.Config))
+	d.checkpoint = opt.Checkpoint
+	s := newScorer(d)
+	draw := drawer(s, headStd(s), seed)
+	return s, fill(s, func(name string) (tensor.Tensor, error) {
+		if name == "score.weight" {
+			return draw(name)
+		}
+		return c.Read(name)
+	}, opt)
+}
+
+// ScorerOf puts a random head on a live model. The decoder's weights are shared with m.
+func ScorerOf(m Model, seed uint64, opt Options) (*Scorer, error) {
+	trunk, ok := m.(*decoder)
+	if !ok {
+		return nil, fault.Inputf("%s: has a score head already; give a language model", m.Config().path)
+	}
+	d := *trunk
+	d.cfg, d.Head = scorerConfig(trunk.cfg), nil
+	s := newScorer(&d)
+	head := &struct {
+		Score *nn.Linear `hf:"score"`
+	}{s.Head}
+	if opt.DType == 0 {
+		opt.DType = d.Trunk.Embed.Weight.DType()
+	}
+	return s, fill(head, drawer(head, headStd(s), seed), opt)
+}
+
+func headStd(s *Scorer) float64 { return 1 / math.Sqrt(float64(s.Head.In+1)) }
+
+func scorerConfig(c *Config) *Config {
+	c = c.clone()
+	c.Scores = true
+	return c
+}
+
+// SetScale makes the scorer return gain·s + bias, on top of nothing: it replaces what was set before. Save
+// keeps both in config.json.
+func (s *Scorer) SetScale(gain, bias float64) {
+	s.Config().ScoreGain, s.Config().ScoreBias = gain, bias
+}
+
+// Score maps states [..., D] to fp32 scores [...]. The head is computed in fp32 whatever the weights' dtype.
+func (s *Scorer) Score(h tensor.Tensor) tensor.Tensor {
+	y := h.To(tensor.Float32).Linear(s.Head.Effective().To(tensor.Float32), tensor.Tensor{}).Squeeze(-1) // [...]
+	c := s.Config()
+	if c.ScoreGain != 1 {
+		y = y.MulScalar(c.ScoreGain)
+	}
+	if c.ScoreBias != 0 {
+		y = y.AddScalar(c.ScoreBias)
+	}
+	return y
+}
+
+// Values returns the score at every token, [B, T] fp32.
+func (s *Scorer) Values(in Input, kv *Cache) tensor.Tensor { return s.Score(s.Hidden(in, kv)) }
+
+// Rewards returns the score at each row's last token, [B] fp32. The last token is told by in.Lens, never by
+// comparing ids with a padding id.
+func (s *Scorer) Rewards(in Input) tensor.Tensor { return s.Score(lastStates(s.Hidden(in, nil), in)) }
+
+// lastStates picks the states of each row's last token from h [B, T, D]: [B, D].
+func lastStates(h tensor.Tensor, in Input) tensor.Tensor {
+	t := h.Dim(1)
+	index := make([]int, 0, h.Dim(0))
+	for b, n := range in.lens() {
+		if n == 0 {
+			panic(&tensor.Error{Op: "last token", Shapes: [][]int{h.Shape()}, Msg: "a row is empty"})
+		}
+		index = append(index, b*t+n-1)
+	}
+	at := tensor.Ints(index, len(index)).OnDevice(h.Device())
+	return h.Reshape(-1, h.Dim(-1)).IndexSelect(0, at)
+}

@@ -1,0 +1,121 @@
+package nn
+
+// Multi-head attention with shared key-value heads, and the gated MLP.
+//
+// B batch, T new tokens, S slots attended to, D model, H query heads, G key-value heads, K head dimension.
+
+import (
+	"math"
+
+	"salsa/tensor"
+)
+
+// Attention is multi-head attention in which H query heads share G key-value heads (Ainslie et al., arXiv
+// 2305.13245; G = 1: Shazeer, arXiv 1911.02150).
+type Attention struct {
+	Q     *Linear  `hf:"q_proj"`          // D to H·K
+	K     *Linear  `hf:"k_proj"`          // D to G·K
+	V     *Linear  `hf:"v_proj"`          // D to G·K
+	O     *Linear  `hf:"o_proj"`          // H·K to D
+	QNorm *RMSNorm `hf:"q_norm,optional"` // over each head of q, before rope
+	KNorm *RMSNorm `hf:"k_norm,optional"`
+
+	HeadDim int     // K
+	Scale   float64 // what q·k is multiplied by
+	Softcap float64 // c in c·tanh(score/c); 0 is none
+	Window  int     // a token sees itself and Window-1 before it; 0 sees all
+}
+
+// Place is what attention must know of a batch besides its hidden states.
+type Place struct {
+	Cos, Sin tensor.Tensor // [B or 1, 1, T, K/2]
+	// Mask is Bool [B or 1, 1, T, S], true where a query may look; absent means causal.
+	Mask tensor.Tensor
+	// Extend stores new keys and values [B, G, T, K] and returns all to attend to [B, G, S, K]; nil without
+	// a cache.
+	Extend func(k, v tensor.Tensor) (tensor.Tensor, tensor.Tensor)
+}
+
+// Forward maps x [B, T, D] to [B, T, D].
+func (a *Attention) Forward(x tensor.Tensor, at Place) tensor.Tensor {
+	b, t := x.Dim(0), x.Dim(1)
+	q := a.heads(a.Q.Forward(x), b, t, a.QNorm) // [B, H, T, K]
+	k := a.heads(a.K.Forward(x), b, t, a.KNorm) // [B, G, T, K]
+	v := a.heads(a.V.Forward(x), b, t, nil)     // [B, G, T, K]
+	q, k = tensor.Rope(q, at.Cos, at.Sin), tensor.Rope(k, at.Cos, at.Sin)
+	if at.Extend != nil {
+		k, v = at.Extend(k, v) // [B, G, S, K]
+	}
+	var y tensor.Tensor // [B, H, T, K]
+	if a.Softcap > 0 {
+		y = a.capped(q, k, v, at.Mask)
+	} else {
+		y = tensor.Attention(q, k, v, at.Mask, !at.Mask.Defined(), a.Scale)
+	}
+	return a.O.Forward(y.Transpose(1, 2).Reshape(b, t, a.Q.Out)) // [B, T, D]
+}
+
+// heads cuts y [B, T, n·K] into heads [B, n, T, K].
+func (a *Attention) heads(y tensor.Tensor, b, t int, norm *RMSNorm) tensor.Tensor {
+	y = y.Reshape(b, t, -1, a.HeadDim) // [B, T, n, K]
+	if norm != nil {
+		y = norm.Forward(y)
+	}
+	return y.Transpose(1, 2) // [B, n, T, K]
+}
+
+// capped is attention with scores limited to ±Softcap (Gemma 2, arXiv 2408.00118, §2), which no fused kernel
+// offers on the CPU; soft-max in fp32.
+func (a *Attention) capped(q, k, v, mask tensor.Tensor) tensor.Tensor {
+	b, h, t := q.Dim(0), q.Dim(1), q.Dim(2)
+	g := k.Dim(1)
+	q5 := q.Reshape(b, g, h/g, t, a.HeadDim)                                          // [B, G, H/G, T, K]
+	score := q5.Matmul(k.Unsqueeze(2).Transpose(-1, -2)).MulScalar(a.Scale)           // [B, G, H/G, T, S]
+	score = score.DivScalar(a.Softcap).Tanh().MulScalar(a.Softcap).To(tensor.Float32) // [B, G, H/G, T, S]
+	if !mask.Defined() {
+		at := tensor.Arange(t, q.Device())
+		mask = at.Unsqueeze(-1).GeTensor(at) // [T, T]
+	} else {
+		mask = mask.Unsqueeze(1) // [B, 1, 1, T, S]: the mask is the same for all heads
+	}
+	p := score.MaskedFill(mask.Not(), math.Inf(-1)).Softmax(-1).To(v.DType())
+	return p.Matmul(v.Unsqueeze(2)).Reshape(b, h, t, a.HeadDim) // [B, H, T, K]
+}
+
+// Activation names an MLP's gate as transformers spells it.
+type Activation string
+
+// The gates that salsa computes.
+const (
+	Silu     Activation = "silu"
+	Gelu     Activation = "gelu"
+	GeluTanh Activation = "gelu_pytorch_tanh"
+)
+
+// MLP is down(act(gate(x)) * up(x)) (Shazeer, arXiv 2002.05202).
+type MLP struct {
+	Gate *Linear `hf:"gate_proj"`
+	Up   *Linear `hf:"up_proj"`
+	Down *Linear `hf:"down_proj"`
+	Act  Activation
+}
+
+// NewMLP declares an MLP whose weights are still to come.
+func NewMLP(dim, inner int, act Activation, bias bool) *MLP {
+	return &MLP{Gate: NewLinear(dim, inner, bias), Up: NewLinear(dim, inner, bias), Down: NewLinear(inner, dim, bias), Act: act}
+}
+
+// Forward maps x [..., D] to [..., D].
+func (m *MLP) Forward(x tensor.Tensor) tensor.Tensor {
+	return m.Down.Forward(m.Act.apply(m.Gate.Forward(x)).Mul(m.Up.Forward(x)))
+}
+
+func (a Activation) apply(x tensor.Tensor) tensor.Tensor {
+	switch a {
+	case Silu:
+		return x.Silu()
+	case Gelu, GeluTanh:
+		return x.Gelu(a == GeluTanh)
+	}
+	panic(&tensor.Error{Op: "activation", Msg: string(a) + " is not known"})
+}
