@@ -1,0 +1,88 @@
+package trainers
+
+// Everything a run writes while it goes on: metrics.jsonl, TensorBoard events, the console line, progress.
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"salsa/internal/metrics"
+)
+
+// logs are the open logs of a run.
+type logs struct {
+	file     *metrics.File
+	events   *metrics.Events
+	console  *metrics.Console
+	progress *metrics.Progress
+	total    int
+	every    int
+}
+
+// openLogs opens the logs of l's run; rows after the step that l resumes from are dropped.
+func openLogs(l *Loop, total int) (*logs, error) {
+	from := l.step
+	if from == 0 {
+		from = metrics.Fresh
+	}
+	file, err := metrics.Open(filepath.Join(l.Out, "metrics.jsonl"), from)
+	if err != nil {
+		return nil, err
+	}
+	events, err := metrics.OpenEvents(l.Out, from)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	stderr := os.Stderr
+	if l.Quiet {
+		if stderr, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0); err != nil {
+			return nil, errors.Join(err, file.Close(), events.Close())
+		}
+	}
+	progress := metrics.NewProgress(stderr, l.Name, l.step, total)
+	rich, width := metrics.Terminal(stderr)
+	console := metrics.NewConsole(progress, metrics.ConsoleOptions{Every: l.Options.LogEvery, Total: total, Rich: rich, Width: width})
+	return &logs{file: file, events: events, console: console, progress: progress, total: total, every: l.Options.LogEvery}, nil
+}
+
+// log writes one row everywhere.
+func (l *logs) log(step int, scalars map[string]float64, tokens int) error {
+	l.progress.Tokens(tokens)
+	l.progress.Step(step)
+	return metrics.Multi(l.file, l.events, l.console).Log(step, scalars)
+}
+
+func (l *logs) sync() error { return l.file.Sync() }
+
+func (l *logs) close() error {
+	l.progress.Done()
+	return errors.Join(l.file.Close(), l.events.Close())
+}
+
+// addTimings adds the measures of a step that depend on the clock.
+func addTimings(scalars map[string]float64, took time.Duration, tokens int) {
+	scalars["s_per_step"] = took.Seconds()
+	if tokens > 0 {
+		scalars["tokens_per_s"] = float64(tokens) / took.Seconds()
+	}
+	scalars["peak_rss_mb"] = peakRSS()
+}
+
+// peakRSS returns the process's largest resident size so far, in MB; 0 where /proc does not tell.
+func peakRSS() float64 {
+	raw, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(raw)) {
+		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			kb, _ := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 64)
+			return kb / 1024
+		}
+	}
+	return 0
+}

@@ -1,0 +1,288 @@
+package trainers
+
+// The run around a method: steps, learning rate, logs, checkpoints, resume, signals.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"salsa/internal/checkpoint"
+	"salsa/internal/fault"
+	"salsa/internal/metrics"
+	"salsa/nn"
+	"salsa/optim"
+)
+
+// Result is what one step reports: scalars under TRL's names, and the tokens it computed on.
+type Result struct {
+	Scalars map[string]float64
+	Tokens  int
+}
+
+// Trainer is a method: it knows how to take one step and what of it must be saved.
+type Trainer interface {
+	// Params returns everything that is optimised, in a fixed order.
+	Params() []nn.Param
+	// Steps returns how many steps the whole run has.
+	Steps() int
+	// Step takes the next step. If ctx ends before weights have moved, it returns ctx's error and the state
+	// that State gave before the step is still the right one.
+	Step(ctx context.Context, u *Update) (Result, error)
+	// State returns all that is neither weights nor optimizer: data cursor, random streams, controllers.
+	State() ([]byte, error)
+	// Restore brings State's result back.
+	Restore(state []byte) error
+	// Save writes all trained networks into dir, the main one as a Hugging Face folder at its top.
+	Save(dir string) error
+	// Load brings Save's weights back into the live networks.
+	Load(dir string) error
+}
+
+// Finisher is a Trainer with something to measure after the last step (held-out loss, accuracy).
+type Finisher interface {
+	Finish(ctx context.Context) (map[string]float64, error)
+}
+
+// Loop runs a Trainer in a run folder.
+type Loop struct {
+	Options *Common
+	Out     string // run folder; it exists
+	Name    string // what progress calls the job
+	Resume  bool   // go on from the newest intact checkpoint, if there is one
+	Quiet   bool   // no progress on standard error
+
+	logs     *logs
+	trainer  Trainer
+	update   *Update
+	schedule optim.Schedule
+	step     int
+	last     map[string]float64
+}
+
+// runState is trainer/state.json of a checkpoint.
+type runState struct {
+	Step    int             `json:"step"`
+	Skipped int             `json:"skipped"`
+	Trainer json.RawMessage `json:"trainer"`
+}
+
+// done is done.json of a finished run.
+type done struct {
+	Step    int                `json:"step"`
+	Scalars map[string]float64 `json:"scalars"`
+}
+
+// Run takes all remaining steps and publishes the finished model at the top of Out. It returns the scalars of
+// the last step together with Finish's. When ctx ends it saves a checkpoint and returns fault.ErrInterrupted.
+func (l *Loop) Run(ctx context.Context, t Trainer) (scalars map[string]float64, err error) {
+	l.trainer = t
+	if l.schedule, err = l.Options.schedule(); err != nil {
+		return nil, err
+	}
+	if prior, ok := l.finished(); ok {
+		return prior.Scalars, nil
+	}
+	l.update = NewUpdate(t.Params(), l.Options)
+	defer l.update.Close()
+	if err := l.restore(); err != nil {
+		return nil, err
+	}
+	if l.logs, err = openLogs(l, t.Steps()); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, l.logs.close()) }()
+	for l.step < t.Steps() {
+		if err := l.takeStep(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return l.finish(ctx)
+}
+
+// finished tells whether an earlier run with these options came to its end.
+func (l *Loop) finished() (done, bool) {
+	var d done
+	raw, err := os.ReadFile(filepath.Join(l.Out, "done.json"))
+	if !l.Resume || err != nil || json.Unmarshal(raw, &d) != nil {
+		return done{}, false
+	}
+	return d, d.Step >= l.trainer.Steps()
+}
+
+func (l *Loop) takeStep(ctx context.Context) error {
+	before, err := l.trainer.State()
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return l.interrupt(before)
+	}
+	start := time.Now()
+	l.update.LR = l.schedule(l.step, l.trainer.Steps())
+	res, err := l.trainer.Step(ctx, l.update)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return l.interrupt(before)
+	}
+	if err != nil {
+		return fmt.Errorf("step %d: %w", l.step+1, err)
+	}
+	l.step++
+	l.last = res.Scalars
+	l.last["learning_rate"] = l.update.LR
+	addTimings(l.last, time.Since(start), res.Tokens)
+	if err := l.logs.log(l.step, l.last, res.Tokens); err != nil {
+		return err
+	}
+	if every := l.Options.SaveEvery; every > 0 && l.step%every == 0 && l.step < l.trainer.Steps() {
+		state, err := l.trainer.State()
+		if err != nil {
+			return err
+		}
+		return l.save(state)
+	}
+	return nil
+}
+
+// interrupt saves where the run stands and reports the interruption.
+func (l *Loop) interrupt(state []byte) error {
+	if l.step == 0 {
+		return fmt.Errorf("%w before the first step ended: nothing to save", fault.ErrInterrupted)
+	}
+	if err := l.save(state); err != nil {
+		return fmt.Errorf("interrupted, and the checkpoint could not be saved: %w", err)
+	}
+	return fmt.Errorf("%w at step %d: saved; the same command with --resume goes on", fault.ErrInterrupted, l.step)
+}
+
+// checkpoints is the folder of a run's checkpoints.
+func (l *Loop) checkpoints() string { return filepath.Join(l.Out, "checkpoints") }
+
+// save writes checkpoints/step-N: the networks, the optimizer and state.
+func (l *Loop) save(state []byte) error {
+	if err := l.logs.sync(); err != nil {
+		return err
+	}
+	raw, err := json.Marshal(runState{Step: l.step, Skipped: l.update.skipped, Trainer: state})
+	if err != nil {
+		return err
+	}
+	err = checkpoint.Commit(checkpoint.StepDir(l.checkpoints(), l.step), func(tmp string) error {
+		if err := l.trainer.Save(tmp); err != nil {
+			return err
+		}
+		side := filepath.Join(tmp, "trainer")
+		if err := os.MkdirAll(side, 0o755); err != nil {
+			return err
+		}
+		if err := l.update.opt.Save(filepath.Join(side, "optimizer.safetensors")); err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(side, "state.json"), raw, 0o644)
+	})
+	if err != nil {
+		return err
+	}
+	_, err = checkpoint.Prune(l.checkpoints(), l.Options.KeepLast)
+	return err
+}
+
+// restore goes back to the newest intact checkpoint if the run is to be resumed and has one.
+func (l *Loop) restore() error {
+	if !l.Resume {
+		return nil
+	}
+	if _, err := checkpoint.CleanStale(l.checkpoints()); err != nil {
+		return err
+	}
+	dir, step, skipped := checkpoint.LatestValid(l.checkpoints())
+	for _, s := range skipped {
+		fmt.Fprintf(os.Stderr, "salsa: passing over %s: %s\n", s.Dir, s.Reason)
+	}
+	if dir == "" {
+		return nil
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, "trainer", "state.json"))
+	if err != nil {
+		return err
+	}
+	var state runState
+	if err := json.Unmarshal(raw, &state); err != nil {
+		return fmt.Errorf("%s/trainer/state.json: %w", dir, err)
+	}
+	if err := l.trainer.Load(dir); err != nil {
+		return err
+	}
+	if err := l.update.opt.Load(filepath.Join(dir, "trainer", "optimizer.safetensors")); err != nil {
+		return err
+	}
+	l.step, l.update.skipped = step, state.Skipped
+	if err := l.trainer.Restore(state.Trainer); err != nil {
+		return fmt.Errorf("%s/trainer/state.json: %w", dir, err)
+	}
+	fmt.Fprintf(os.Stderr, "salsa: resuming after step %d from %s\n", step, dir)
+	return nil
+}
+
+// finish measures what is left to measure, publishes the model and marks the run as done.
+func (l *Loop) finish(ctx context.Context) (map[string]float64, error) {
+	scalars := map[string]float64{}
+	for k, v := range l.last {
+		scalars[k] = v
+	}
+	if f, ok := l.trainer.(Finisher); ok {
+		final, err := f.Finish(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for k, v := range final {
+			scalars[k] = v
+		}
+		if err := l.logs.log(l.step, final, 0); err != nil {
+			return nil, err
+		}
+	}
+	perStep, perSecond := l.logs.progress.Rates()
+	scalars["s_per_step"], scalars["tokens_per_s"] = perStep, perSecond
+	scalars["peak_rss_mb"] = peakRSS()
+	if err := publish(l.Out, l.trainer.Save); err != nil {
+		return nil, err
+	}
+	raw, err := json.MarshalIndent(done{l.step, metrics.Reproducible(scalars)}, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return scalars, checkpoint.WriteFileAtomic(filepath.Join(l.Out, "done.json"), append(raw, '\n'))
+}
+
+// publish writes the finished networks beside the run's logs: complete in a hidden folder first, then renamed
+// file by file.
+func publish(out string, save func(dir string) error) error {
+	tmp := filepath.Join(out, ".finished")
+	if err := os.RemoveAll(tmp); err != nil {
+		return err
+	}
+	if err := checkpoint.Commit(tmp, save); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(tmp)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		dst := filepath.Join(out, e.Name())
+		if e.IsDir() {
+			if err := os.RemoveAll(dst); err != nil {
+				return err
+			}
+		}
+		if err := os.Rename(filepath.Join(tmp, e.Name()), dst); err != nil {
+			return err
+		}
+	}
+	return os.Remove(tmp)
+}

@@ -1,0 +1,147 @@
+package trainers
+
+// Supervised fine-tuning: the token-global mean of -log π over the completion's tokens.
+
+import (
+	"context"
+	"math"
+
+	"salsa/data"
+	"salsa/internal/fault"
+	"salsa/models"
+	"salsa/nn"
+	"salsa/tensor"
+)
+
+// SFTOptions are the options of supervised fine-tuning.
+type SFTOptions struct {
+	Common
+	EvalEvery int `yaml:"eval_every" help:"steps between measurements of the held-out loss; 0: only at the end" check:">=0"`
+}
+
+// DefaultSFT returns the defaults of `salsa sft`.
+func DefaultSFT() SFTOptions {
+	o := SFTOptions{Common: DefaultCommon()}
+	o.LearningRate, o.LRSchedule, o.WarmupRatio = 2e-5, "cosine", 0.1
+	return o
+}
+
+// SFT fine-tunes a model on examples.
+type SFT struct {
+	opts     SFTOptions
+	model    models.Model
+	examples []data.Example
+	eval     []data.Example // held out; may be empty
+	order    *data.Order
+	save     SaveFunc
+	step     int
+	tokens   int // seen so far
+}
+
+// SaveFunc writes a module (a model or a scorer) as a Hugging Face folder.
+type SaveFunc func(dir string, module models.Model) error
+
+// NewSFT makes the trainer; save is how the model is written.
+func NewSFT(m models.Model, examples, eval []data.Example, opts SFTOptions, save SaveFunc) (*SFT, error) {
+	if len(examples) == 0 {
+		return nil, fault.Inputf("no training rows are left after encoding; check --data and --max-length")
+	}
+	if countTargets(examples) == 0 {
+		return nil, fault.Inputf("no row of --data has a target token: every token is masked out of the loss")
+	}
+	return &SFT{opts: opts, model: m, examples: examples, eval: eval, save: save,
+		order: data.NewOrder(len(examples), opts.Seed, opts.Shuffle)}, nil
+}
+
+// Params implements Trainer.
+func (s *SFT) Params() []nn.Param { return prefixed("", s.model) }
+
+// Steps implements Trainer.
+func (s *SFT) Steps() int { return s.opts.steps(len(s.examples), s.opts.BatchSize) }
+
+// Step implements Trainer.
+func (s *SFT) Step(ctx context.Context, u *Update) (Result, error) {
+	if ctx.Err() != nil {
+		return Result{}, ctx.Err()
+	}
+	batch := pick(s.examples, s.order.Next(s.opts.BatchSize))
+	scalars, err := s.Update(u, batch)
+	if err != nil {
+		return Result{}, err
+	}
+	s.step++
+	s.tokens += countTokens(batch)
+	scalars["epoch"], scalars["num_tokens"] = s.order.Epochs(), float64(s.tokens)
+	if every := s.opts.EvalEvery; every > 0 && s.step%every == 0 && len(s.eval) > 0 {
+		if scalars["eval_loss"], err = s.evalLoss(ctx); err != nil {
+			return Result{}, err
+		}
+	}
+	return Result{Scalars: scalars, Tokens: countTokens(batch)}, nil
+}
+
+// Update takes one optimizer step on batch: loss = -Σ log π(y_t|·) / N with N the targets of the whole batch, not
+// a mean of micro-batch means.
+func (s *SFT) Update(u *Update, batch []data.Example) (map[string]float64, error) {
+	batch = byLength(batch, func(x data.Example) int { return len(x.IDs) })
+	total := countTargets(batch)
+	if total == 0 {
+		return nil, fault.Inputf("a batch of %d rows has no target token; raise --batch-size or drop rows without a completion", len(batch))
+	}
+	parts := split(len(batch), s.opts.micro(len(batch)))
+	return u.Do(len(parts), func(i int) (tensor.Tensor, Stats) {
+		in, at := collate(batch[parts[i][0]:parts[i][1]])
+		return NLL(s.model, in, at, total)
+	})
+}
+
+// NLL is the share of a micro-batch in the mean negative log-likelihood over total target tokens.
+func NLL(m models.Model, in models.Input, at models.Targets, total int) (tensor.Tensor, Stats) {
+	if len(at.Rows) == 0 { // a micro-batch of masked rows contributes nothing
+		return tensor.Scalar(0).RequireGrad(true), nil
+	}
+	s := models.LogProbs(m, in, at, 1) // [N]
+	scale := 1 / float64(total)
+	return s.LogP.Sum().MulScalar(-scale), Stats{
+		"entropy":             s.Entropy.Sum().MulScalar(scale),
+		"mean_token_accuracy": s.Correct.Sum().MulScalar(scale),
+	}
+}
+
+// Finish implements Finisher: the held-out loss and perplexity.
+func (s *SFT) Finish(ctx context.Context) (map[string]float64, error) {
+	if len(s.eval) == 0 {
+		return map[string]float64{}, nil
+	}
+	loss, err := s.evalLoss(ctx)
+	return map[string]float64{"eval_loss": loss, "eval_perplexity": math.Exp(loss)}, err
+}
+
+func (s *SFT) evalLoss(ctx context.Context) (float64, error) {
+	return HeldOutLoss(ctx, s.model, s.eval, s.opts.micro(s.opts.BatchSize))
+}
+
+// HeldOutLoss returns the mean -log π over all target tokens of examples.
+func HeldOutLoss(ctx context.Context, m models.Model, examples []data.Example, micro int) (float64, error) {
+	sum, n := 0.0, 0
+	for _, part := range split(len(examples), micro) {
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		err := tensor.NoGrad(func() error {
+			in, at := collate(examples[part[0]:part[1]])
+			if len(at.Rows) > 0 {
+				sum -= models.LogProbs(m, in, at, 1).LogP.To(tensor.Float64).Sum().Item()
+				n += len(at.Rows)
+			}
+			return nil
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	if n == 0 {
+		return 0, fault.Inputf("the held-out rows have no target token")
+	}
+	return sum / float64(n), nil
+}

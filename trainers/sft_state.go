@@ -1,0 +1,36 @@
+package trainers
+
+// What SFT saves beside its weights.
+
+import "encoding/json"
+
+type sftState struct {
+	Step   int             `json:"step"`
+	Tokens int             `json:"tokens"`
+	Order  json.RawMessage `json:"order"`
+}
+
+// State implements Trainer.
+func (s *SFT) State() ([]byte, error) {
+	order, err := s.order.State()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(sftState{s.step, s.tokens, order})
+}
+
+// Restore implements Trainer.
+func (s *SFT) Restore(raw []byte) error {
+	var st sftState
+	if err := json.Unmarshal(raw, &st); err != nil {
+		return err
+	}
+	s.step, s.tokens = st.Step, st.Tokens
+	return s.order.Restore(st.Order)
+}
+
+// Save implements Trainer.
+func (s *SFT) Save(dir string) error { return s.save(dir, s.model) }
+
+// Load implements Trainer.
+func (s *SFT) Load(dir string) error { return loadInto(dir, s.model) }

@@ -1,0 +1,107 @@
+package trainers
+
+// From the losses of micro-batches to one optimizer step: the only place that accumulates, clips, checks and
+// steps.
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"salsa/nn"
+	"salsa/optim"
+	"salsa/tensor"
+)
+
+// Stats are the scalars of one micro-batch, still on the device. The values of all micro-batches of a step
+// add up, so a mean is given as the share that this micro-batch contributes.
+type Stats map[string]tensor.Tensor
+
+// Update owns the optimizer of a run.
+type Update struct {
+	opt         *optim.AdamW
+	params      []tensor.Tensor
+	maxGradNorm float64
+	maxSkipped  int
+
+	LR      float64 // learning rate of the steps to come, set by Loop
+	skipped int     // steps skipped so far
+	inRow   int     // of them, without a good step between
+}
+
+// NewUpdate makes the optimizer for params; Close frees it.
+func NewUpdate(params []nn.Param, c *Common) *Update {
+	opt := optim.NewAdamW(params, c.hyper())
+	return &Update{opt: opt, params: opt.Tensors(), maxGradNorm: c.MaxGradNorm, maxSkipped: c.MaxSkipped, LR: c.LearningRate}
+}
+
+// Close frees the optimizer's state.
+func (u *Update) Close() { u.opt.Close() }
+
+// Do runs n micro-batches and takes one optimizer step on the sum of their losses. The returned scalars are the
+// summed Stats with "loss" (the summed losses) and "grad_norm" (before clipping). A loss or gradient that is
+// not finite never reaches the weights: the step is skipped and counted in "skipped_steps", and too many in a
+// row are an error.
+func (u *Update) Do(n int, loss func(i int) (tensor.Tensor, Stats)) (map[string]float64, error) {
+	sums := map[string]float64{}
+	for i := range n {
+		err := tensor.Scope(func() error {
+			l, stats := loss(i)
+			value := accumulate(sums, l, stats)
+			if isFinite(value) {
+				tensor.Backward(l)
+			}
+			return nil
+		})
+		if err != nil {
+			tensor.ZeroGrads(u.params)
+			return nil, fmt.Errorf("micro-batch %d of %d: %w", i+1, n, err)
+		}
+	}
+	defer tensor.ZeroGrads(u.params)
+	var norm float64
+	if err := tensor.Try(func() { norm = tensor.ClipGrads(u.params, u.maxGradNorm) }); err != nil {
+		return nil, err
+	}
+	sums["grad_norm"] = norm
+	if err := u.step(sums["loss"], norm); err != nil {
+		return nil, err
+	}
+	sums["skipped_steps"] = float64(u.skipped)
+	return sums, nil
+}
+
+// step moves the weights unless loss or norm is not finite.
+func (u *Update) step(loss, norm float64) error {
+	if isFinite(loss) && isFinite(norm) {
+		u.inRow = 0
+		return u.opt.Step(u.LR)
+	}
+	u.skipped++
+	u.inRow++
+	if u.inRow > u.maxSkipped {
+		return fmt.Errorf("loss %g and gradient norm %g: %d steps in a row were not finite and have been skipped; lower --learning-rate, or look for a row that overflows", loss, norm, u.inRow)
+	}
+	return nil
+}
+
+// accumulate adds loss and stats into sums with a single transfer from the device, and returns the loss.
+func accumulate(sums map[string]float64, loss tensor.Tensor, stats Stats) float64 {
+	keys := make([]string, 0, len(stats)+1)
+	for k := range stats {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	values := []tensor.Tensor{loss.Detach().To(tensor.Float64).Reshape(1)}
+	for _, k := range keys {
+		values = append(values, stats[k].Detach().To(tensor.Float64).Reshape(1))
+	}
+	host := tensor.Cat(0, values...).Float64s() // [1+len(keys)]
+	sums["loss"] += host[0]
+	for i, k := range keys {
+		sums[k] += host[i+1]
+	}
+	return host[0]
+}
+
+func isFinite(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
