@@ -133,12 +133,12 @@ func ParseConfig(path string, data []byte) (*Config, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	c := &Config{path: path, raw: r.raw, EmbedScale: 1}
+	c := &Config{path: path, raw: maps.Clone(r.raw), EmbedScale: 1}
 	family := c.readArchitecture(r)
 	if r.err != nil {
 		return nil, r.err
 	}
-	c.readCommon(r)
+	c.readCommon(r, family.strict)
 	if r.err == nil {
 		family.read(r, c)
 	}
@@ -167,15 +167,15 @@ func (c *Config) readArchitecture(r *reader) family {
 
 // readCommon reads the keys that all families share, with transformers' defaults for those that a file may
 // omit.
-func (c *Config) readCommon(r *reader) {
+func (c *Config) readCommon(r *reader, strict bool) {
 	c.Vocab, c.Hidden, c.Inner = r.size("vocab_size", 0), r.size("hidden_size", 0), r.size("intermediate_size", 0)
 	c.Layers, c.Heads = r.size("num_hidden_layers", 0), r.size("num_attention_heads", 0)
-	c.KVHeads = r.size("num_key_value_heads", c.Heads)
-	c.HeadDim = r.size("head_dim", max(1, c.Hidden/c.Heads))
+	if c.KVHeads = c.Heads; strict || r.has("num_key_value_heads") {
+		c.KVHeads = r.size("num_key_value_heads", 0)
+	}
 	c.MaxPositions = r.size("max_position_embeddings", 0)
 	c.NormEps = r.positive("rms_norm_eps", 1e-6)
 	c.InitStd = r.positive("initializer_range", 0.02)
-	c.AttentionScale = 1 / math.Sqrt(float64(c.HeadDim))
 	c.EOS = r.ids("eos_token_id")
 	c.ScoreGain, c.ScoreBias = get(r, "salsa_score_gain", 1.0), get(r, "salsa_score_bias", 0.0)
 	if c.Layers < 1<<16 { // a size that no file's layers would meet must not exhaust the memory here
@@ -184,10 +184,16 @@ func (c *Config) readCommon(r *reader) {
 		r.fail("key \"num_hidden_layers\": %d is beyond any model; correct it", c.Layers)
 	}
 	c.Rope = readRope(r, c)
+	c.setHeadDim(r.size("head_dim", max(1, c.Hidden/c.Heads)))
 	c.readDType(r)
 	for _, key := range foreign {
 		r.refuse(key, "give a model without it", "1", "1.0")
 	}
+}
+
+// setHeadDim sets the size of a head and what follows from it.
+func (c *Config) setHeadDim(n int) {
+	c.HeadDim, c.Rope.Dim, c.AttentionScale = n, n, 1/math.Sqrt(float64(n))
 }
 
 // foreign are keys of features that salsa does not compute, at values other than 0 and 1.

@@ -22,15 +22,22 @@ type Model interface {
 
 // family is an architecture: how to read its config keys, and its layer.
 type family struct {
-	read  func(r *reader, c *Config)
-	block func(c *Config, layer int) block
+	read   func(r *reader, c *Config)
+	block  func(c *Config) block
+	strict bool   // config.json must say num_key_value_heads; in the others it is num_attention_heads
+	scorer string // the name before ForSequenceClassification where it is another
 }
 
 // families by Hugging Face's architecture name, less ForCausalLM or ForSequenceClassification.
 var families = map[string]family{
-	"Llama":   {readLlama, newPreNorm},
-	"Mistral": {readMistral, newPreNorm},
-	"Gemma":   {readGemma, newPreNorm},
+	"Llama":      {read: readLlama, block: newPreNorm},
+	"Mistral":    {read: readMistral, block: newPreNorm, strict: true},
+	"Qwen2":      {read: readQwen2, block: newPreNorm, strict: true},
+	"Qwen3":      {read: readQwen3, block: newPreNorm, strict: true},
+	"Gemma":      {read: readGemma, block: newPreNorm, strict: true},
+	"Gemma2":     {read: readGemma2, block: newSandwich, strict: true},
+	"Gemma3":     {read: readGemma3, block: newSandwich, strict: true, scorer: "Gemma3Text"},
+	"Gemma3Text": {read: readGemma3, block: newSandwich, strict: true},
 }
 
 // block is one layer.
@@ -56,8 +63,8 @@ type trunk struct {
 // newDecoder declares the weights of a model; none are there yet.
 func newDecoder(c *Config) *decoder {
 	d := &decoder{cfg: c, Trunk: trunk{Embed: nn.NewEmbedding(c.Vocab, c.Hidden), Norm: newNorm(c, c.Hidden)}}
-	for i := range c.Layers {
-		d.Trunk.Layers = append(d.Trunk.Layers, families[c.Family].block(c, i))
+	for range c.Layers {
+		d.Trunk.Layers = append(d.Trunk.Layers, families[c.Family].block(c))
 	}
 	if !c.Tied && !c.Scores {
 		d.Head = nn.NewLinear(c.Hidden, c.Vocab, false)

@@ -11,8 +11,7 @@ import (
 
 func readGemma(r *reader, c *Config) {
 	readGemmaCommon(r, c)
-	c.readActivation(r, "hidden_activation", "hidden_act")
-	if c.Activation == nn.Gelu {
+	if c.readActivation(r, "hidden_activation", "hidden_act"); c.Activation == nn.Gelu {
 		c.Activation = nn.GeluTanh // the first configs say gelu; the weights were trained with its tanh form
 	}
 }
@@ -20,9 +19,7 @@ func readGemma(r *reader, c *Config) {
 // readGemmaCommon reads what all Gemmas share.
 func readGemmaCommon(r *reader, c *Config) {
 	c.Tied = get(r, "tie_word_embeddings", true)
-	c.HeadDim = r.size("head_dim", 256)
-	c.AttentionScale = 1 / math.Sqrt(float64(c.HeadDim))
-	c.Rope.Dim = c.HeadDim
+	c.setHeadDim(r.size("head_dim", 256))
 	c.EmbedScale = math.Sqrt(float64(c.Hidden))
 	c.NormPlusOne = true
 	c.QKVBias = get(r, "attention_bias", false)

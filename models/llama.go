@@ -24,7 +24,7 @@ type preNorm struct {
 	MLP       *nn.MLP       `hf:"mlp"`
 }
 
-func newPreNorm(c *Config, layer int) block {
+func newPreNorm(c *Config) block {
 	return &preNorm{
 		Norm: newNorm(c, c.Hidden), Attention: newAttention(c),
 		MLPNorm: newNorm(c, c.Hidden), MLP: nn.NewMLP(c.Hidden, c.Inner, c.Activation, c.MLPBias),

@@ -136,3 +136,42 @@ func TestGreedy(t *testing.T) {
 		})
 	})
 }
+
+// TestConfigForms holds the transformers-4 spelling of every config to the transformers-5 one.
+func TestConfigForms(t *testing.T) {
+	eachCase(t, func(t *testing.T, dir string, g golden) {
+		old, err := os.ReadFile(filepath.Join(dir, "config-v4.json"))
+		if os.IsNotExist(err) {
+			return // config.json itself is in the old form
+		}
+		require.NoError(t, err)
+		new, err := os.ReadFile(filepath.Join(dir, "config.json"))
+		require.NoError(t, err)
+		a, err := models.ParseConfig("config.json", old)
+		require.NoError(t, err)
+		b, err := models.ParseConfig("config.json", new)
+		require.NoError(t, err)
+		a.ForgetText()
+		b.ForgetText()
+		assert.Equal(t, b, a)
+	})
+}
+
+func TestRopeFrequencies(t *testing.T) {
+	eachCase(t, func(t *testing.T, dir string, g golden) {
+		c, err := models.ReadConfig(dir)
+		require.NoError(t, err)
+		for _, want := range g.Rope {
+			rope := &c.Rope
+			if want.LayerType == "sliding_attention" && c.LocalRope != nil {
+				rope = c.LocalRope
+			}
+			assert.InDelta(t, want.Scaling, rope.Scaling(), 1e-6)
+			got := rope.Frequencies(0)
+			require.Len(t, got, len(want.InvFreq))
+			for i := range got {
+				assert.InEpsilon(t, want.InvFreq[i], got[i], 1e-6, "%s %d", want.LayerType, i)
+			}
+		}
+	})
+}

@@ -50,6 +50,13 @@ func (r *reader) has(key string) bool {
 	return ok && !bytes.Equal(bytes.TrimSpace(v), []byte("null"))
 }
 
+// setDefault gives a key that is absent, not null, the value that transformers takes then.
+func (r *reader) setDefault(key, value string) {
+	if _, ok := r.raw[key]; !ok {
+		r.raw[key] = json.RawMessage(value)
+	}
+}
+
 // get decodes key, or returns missing if it is absent or null.
 func get[T any](r *reader, key string, missing T) T {
 	if !r.has(key) {

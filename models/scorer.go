@@ -85,6 +85,9 @@ func headStd(s *Scorer) float64 { return 1 / math.Sqrt(float64(s.Head.In+1)) }
 func scorerConfig(c *Config) *Config {
 	c = c.clone()
 	c.Scores = true
+	if name := families[c.Family].scorer; name != "" {
+		c.Family = name
+	}
 	return c
 }
 

@@ -1,0 +1,4 @@
+package models
+
+// ForgetText drops the text that c was read from, so that configs compare by what they mean.
+func (c *Config) ForgetText() { c.raw = nil }
