@@ -59,8 +59,8 @@ const anyKey = ""
 var rules = []rule{
 	{anyKey, func(h *history) bool { return nonFinite(h.value) != "" },
 		"not a finite number; lower the learning rate, use float32, or look at the batch of this step"},
-	{"objective/kl", func(h *history) bool { return h.trend() && h.level > 10 && h.level > 3*math.Abs(h.start) },
-		"the policy runs away from its reference and may be gaming the reward; raise the KL coefficient or lower the learning rate"},
+	{"objective/kl", func(h *history) bool { return h.trend() && h.level > 20 && h.level > 3*math.Abs(h.start) },
+		"the policy is far from its reference and may be gaming the reward; read samples, raise the KL coefficient or lower the learning rate"},
 	{"objective/kl", func(h *history) bool { return h.trend() && h.level < -1 },
 		"KL cannot stay negative; completions were not sampled from the policy that scores them (temperature, top-p, padding)"},
 	{"policy/approxkl_avg", func(h *history) bool { return h.level > 0.1 },

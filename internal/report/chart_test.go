@@ -166,6 +166,7 @@ func TestTrainingBlocksOfOneRunGroupRelatedMetrics(t *testing.T) {
 	require.Len(t, blocks, 3)
 	charts := blocks[0].(Columns)
 	require.Len(t, charts, 2)
+	require.Equal(t, "rewards/chosen, rewards/rejected", charts[1].(LineChart).Y.Label)
 	require.Equal(t, []string{"chosen", "rejected"}, charts[1].(LineChart).names())
 	require.Equal(t, "All other metrics (1)", blocks[1].(Details).Summary)
 	require.Equal(t, "Speed and memory (1)", blocks[2].(Details).Summary)
@@ -187,5 +188,5 @@ func TestHintsBecomeNotes(t *testing.T) {
 	require.Equal(t, Good, HintNotes(HintsOf(trainingRows("loss")))[0].(Note).Verdict)
 	notes := HintNotes(HintsOf(trainingRows("policy/clipfrac_avg")))
 	require.Len(t, notes, 1)
-	require.Equal(t, "policy/clipfrac_avg was 1.000 at step 1", notes[0].(Note).Title)
+	require.Equal(t, "policy/clipfrac_avg was 1 at step 1", notes[0].(Note).Title)
 }

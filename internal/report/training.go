@@ -94,12 +94,14 @@ func (p panel) heading(i int) string {
 
 // chart draws all keys of the panel that the run has.
 func (p panel) chart(run Training) (LineChart, bool) {
-	chart := LineChart{Title: p.title, X: Axis{Label: "step"}, Y: Axis{Label: p.title, Unit: p.unit}}
+	chart := LineChart{Title: p.title, X: Axis{Label: "step"}, Y: Axis{Unit: p.unit}}
+	var keys []string
 	for i, key := range p.keys {
 		if s := series(p.labels[i], key, run.Rows); len(s.Points) > 0 {
-			chart.Series = append(chart.Series, s)
+			chart.Series, keys = append(chart.Series, s), append(keys, key)
 		}
 	}
+	chart.Y.Label = strings.Join(keys, ", ")
 	return chart, len(chart.Series) > 0
 }
 
@@ -151,7 +153,8 @@ func HintNotes(hints []metrics.Hint) []Block {
 	}
 	var notes []Block
 	for _, h := range hints {
-		notes = append(notes, Note{Verdict: Mixed, Title: fmt.Sprintf("%s was %s at step %d", h.Key, Number(h.Value, 3), h.Step), Text: []string{h.Text}})
+		notes = append(notes, Note{Verdict: Mixed, Title: fmt.Sprintf("%s was %s at step %d", h.Key, brief(h.Value), h.Step),
+			Text: []string{strings.ToUpper(h.Text[:1]) + h.Text[1:] + "."}})
 	}
 	return notes
 }
