@@ -52,8 +52,8 @@ var fileTypes = map[string]tensor.DType{
 	"F32": tensor.Float32, "BF16": tensor.BFloat16, "F16": tensor.Float16, "F64": tensor.Float64,
 }
 
-// fileType is the inverse of fileTypes.
-func fileType(d tensor.DType) string {
+// FileType returns safetensors' name of a dtype that weights may be stored in.
+func FileType(d tensor.DType) string {
 	for name, t := range fileTypes {
 		if t == d {
 			return name

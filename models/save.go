@@ -41,7 +41,7 @@ func Save(dir string, m Model, opt SaveOptions) error {
 	if err := saveWeights(dir, m, opt); err != nil {
 		return err
 	}
-	if err := saveConfig(dir, m, opt); err != nil {
+	if err := SaveConfig(dir, m.Config(), storedType(m, opt)); err != nil {
 		return err
 	}
 	if opt.Tokenizer == "" {
@@ -59,7 +59,7 @@ func saveWeights(dir string, m Model, opt SaveOptions) error {
 		if d == 0 {
 			d = p.Tensor.DType()
 		}
-		specs = append(specs, safetensors.Spec{Name: p.Name, DType: fileType(d), Shape: p.Shape})
+		specs = append(specs, safetensors.Spec{Name: p.Name, DType: FileType(d), Shape: p.Shape})
 		at[p.Name] = *p.Tensor
 	}
 	return safetensors.WriteDir(dir, specs, opt.MaxShardBytes, nil, func(name string) (data []byte, err error) {
@@ -75,17 +75,22 @@ func saveWeights(dir string, m Model, opt SaveOptions) error {
 	})
 }
 
-// saveConfig writes config.json with what changed since it was read, and generation_config.json as it was.
-func saveConfig(dir string, m Model, opt SaveOptions) error {
-	c := m.Config().clone()
-	c.setKey("architectures", []string{c.Architecture()})
-	d := opt.DType
-	for p := range nn.Params(m) {
-		if d == 0 {
-			d = p.Tensor.DType()
-		}
-		break
+// storedType is the dtype that a model is written in.
+func storedType(m Model, opt SaveOptions) tensor.DType {
+	if opt.DType != 0 {
+		return opt.DType
 	}
+	for p := range nn.Params(m) {
+		return p.Tensor.DType()
+	}
+	return tensor.Float32
+}
+
+// SaveConfig writes config.json with what changed since it was read and the dtype d of the weights beside it, and
+// generation_config.json as it was.
+func SaveConfig(dir string, c *Config, d tensor.DType) error {
+	c = c.clone()
+	c.setKey("architectures", []string{c.Architecture()})
 	if _, v4 := c.raw["torch_dtype"]; v4 {
 		c.setKey("torch_dtype", d.String())
 	} else {
