@@ -9,7 +9,7 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 # No -trimpath here: it changes the key under which Go caches gotch's C++ objects, and `make build` and
 # `make test` would each spend three minutes on their own copy. The image, built once, uses it.
 GOFLAGS_BUILD ?=
-LDFLAGS := -s -w -X main.version=$(VERSION)
+LDFLAGS := -s -w -X main.commit=$(VERSION)
 
 # Two OpenMP teams on the same cores spin against each other, ten times slower: test binaries run side by
 # side with one thread each.
@@ -36,7 +36,7 @@ cuda: ## also fetch the libraries that --device cuda opens (1.7 GB download)
 	@scripts/libtorch.sh --cuda
 
 build: ## build bin/salsa (the first build compiles gotch: 3 minutes)
-	@source env.sh && go build $(GOFLAGS_BUILD) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/salsa
+	@source env.sh && go build -buildvcs=auto $(GOFLAGS_BUILD) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/salsa
 	@echo "built bin/salsa $(VERSION)"
 
 lint: ## gofmt, go vet and staticcheck
