@@ -25,8 +25,7 @@ func BenchmarkLinearLogProb(b *testing.B) {
 			run(b, func() error {
 				h, w, t := normal(s.tokens, s.dim), normal(s.vocab, s.dim), targets()
 				err := inference(b, func() tensor.Tensor {
-					logp := tensor.LinearLogProb(h, w, t, 1, 0).LogP
-					return logp
+					return tensor.LinearLogProb(h, w, t, 1, 0).LogP
 				})
 				tokens(b, float64(s.tokens))
 				flops(b, product)

@@ -41,6 +41,9 @@ func TestBadImports(t *testing.T) {
 	for _, c := range []struct{ path, imports, want string }{
 		{"cmd/salsa/main.go", "salsa/trainers", ""},
 		{"trainers/ppo.go", "salsa/models", ""},
+		{"internal/job/ppo.go", "salsa/soup", ""},
+		{"cmd/salsa/ppo.go", "salsa/internal/job", ""},
+		{"trainers/ppo.go", "salsa/internal/job", "trainers imports salsa/internal/job"},
 		{"trainers/ppo.go", "salsa/soup", "trainers/ppo.go:2: trainers imports salsa/soup: trainers may import itself, internal, data"},
 		{"models/load.go", "salsa/trainers", "models imports salsa/trainers"},
 		{"nn/linear.go", "salsa/models", "nn imports salsa/models"},

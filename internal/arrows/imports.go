@@ -13,7 +13,7 @@ import (
 //
 //	cmd → trainers, eval, soup → models → nn → tensor
 //
-// with data and internal beside it, which know nothing of libtorch. The longest matching key counts, so that
+// with data and internal beside it, which know nothing of libtorch but for the named exceptions. The longest matching key counts, so that
 // a package can have a rule of its own.
 var may = map[string][]string{
 	"internal": {},
@@ -32,9 +32,14 @@ var may = map[string][]string{
 	"trainers": {"internal", "data", "tensor", "dist", "nn", "optim", "models"},
 	"eval":     {"internal", "data", "tensor", "nn", "models"},
 
-	"cmd":   {"internal", "data", "tensor", "dist", "nn", "optim", "models", "soup", "trainers", "eval"},
-	"bench": {"internal", "data", "tensor", "dist", "nn", "optim", "models", "soup", "trainers", "eval"},
+	// What a command does once its flags are read is shared by the commands and the pipeline's stages.
+	"internal/job": everything,
+	"cmd":          append([]string{"internal/job"}, everything...),
+	"bench":        everything,
 }
+
+// everything is all trees but those at the top of the picture.
+var everything = []string{"internal", "data", "tensor", "dist", "nn", "optim", "models", "soup", "trainers", "eval"}
 
 // bindings are the only packages that may contain cgo or import gotch: all others see tensors.
 var bindings = []string{"tensor", "tensor/native", "tensor/gotchts", "dist"}
