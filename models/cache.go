@@ -37,6 +37,9 @@ func (c *Cache) begin(in Input) func(layer int) func(k, v tensor.Tensor) (tensor
 	if b != len(c.Lens) || in.Seg.Defined() || in.Pos.Defined() {
 		panic(&tensor.Error{Op: "cache", Shapes: [][]int{{b, t}}, Msg: fmt.Sprintf("the cache has %d rows, and takes neither Pos nor Seg", len(c.Lens))})
 	}
+	if tensor.GradEnabled() {
+		panic(&tensor.Error{Op: "cache", Msg: "stored keys carry no gradients; use tensor.NoGrad"})
+	}
 	if !c.filled() {
 		return func(layer int) func(k, v tensor.Tensor) (tensor.Tensor, tensor.Tensor) {
 			return func(k, v tensor.Tensor) (tensor.Tensor, tensor.Tensor) {

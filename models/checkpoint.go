@@ -93,7 +93,7 @@ func (c *Checkpoint) check() error {
 	want := map[string]bool{}
 	for _, p := range c.params {
 		want[p.Name] = true
-		_, info, ok := c.files.Lookup(p.Name)
+		_, info, ok := c.lookup(p.Name)
 		switch _, float := fileTypes[info.DType]; {
 		case !ok:
 			faults = append(faults, fmt.Sprintf("%q is missing", p.Name))
@@ -117,6 +117,15 @@ func (c *Checkpoint) check() error {
 		c.Dir, len(faults), configName, c.Config.Architecture(), strings.Join(faults, ", "))
 }
 
+// lookup finds a weight; a tied embedding may be stored under the head's name alone.
+func (c *Checkpoint) lookup(name string) (*safetensors.File, safetensors.Info, bool) {
+	file, info, ok := c.files.Lookup(name)
+	if !ok && name == embedName && c.Config.Tied {
+		return c.files.Lookup(headName)
+	}
+	return file, info, ok
+}
+
 // Names implements Weights.
 func (c *Checkpoint) Names() []string { return paramNames(c.params) }
 
@@ -130,13 +139,13 @@ func paramNames(params []nn.Param) []string {
 
 // Info implements Weights.
 func (c *Checkpoint) Info(name string) (WeightInfo, bool) {
-	_, info, ok := c.files.Lookup(name)
+	_, info, ok := c.lookup(name)
 	return WeightInfo{Name: name, DType: fileTypes[info.DType], Shape: info.Shape, Bytes: info.Size()}, ok
 }
 
 // Read implements Weights. The result belongs to the caller's scope.
 func (c *Checkpoint) Read(name string) (t tensor.Tensor, err error) {
-	file, info, ok := c.files.Lookup(name)
+	file, info, ok := c.lookup(name)
 	if !ok {
 		return t, fault.Inputf("%s: holds no weight %q; give a folder of the same architecture", c.Dir, name)
 	}

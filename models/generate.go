@@ -45,7 +45,7 @@ func Generate(ctx context.Context, m Model, prompts [][]int, opt GenOptions) ([]
 	if opt.Sampler.TopP == 0 {
 		opt.Sampler.TopP = 1
 	}
-	if err := checkPrompts(m.Config(), prompts, opt); err != nil {
+	if err := checkOptions(m.Config(), prompts, opt); err != nil {
 		return nil, err
 	}
 	g := &generator{m: m, opt: opt, out: make([]Completion, len(prompts)*opt.NPerPrompt), stop: map[int]bool{}}
@@ -64,24 +64,39 @@ func Generate(ctx context.Context, m Model, prompts [][]int, opt GenOptions) ([]
 	return g.out, err
 }
 
-func checkPrompts(c *Config, prompts [][]int, opt GenOptions) error {
-	n := len(prompts) * opt.NPerPrompt
+func checkOptions(c *Config, prompts [][]int, opt GenOptions) error {
+	n, s := len(prompts)*opt.NPerPrompt, opt.Sampler
 	switch {
+	case !(s.Temperature >= 0):
+		return fault.Inputf("temperature: %v is negative; give 0 for the most likely token, or more", s.Temperature)
+	case !(s.TopP > 0 && s.TopP <= 1):
+		return fault.Inputf("top-p: %v is not above 0 and at most 1; give 1 to switch it off", s.TopP)
+	case !(s.MinP >= 0 && s.MinP <= 1):
+		return fault.Inputf("min-p: %v is not between 0 and 1; give 0 to switch it off", s.MinP)
+	case s.TopK < 0:
+		return fault.Inputf("top-k: %d is negative; give 0 to switch it off", s.TopK)
 	case opt.MaxNewTokens < 1:
 		return fault.Inputf("max new tokens: %d is not positive; ask for at least 1", opt.MaxNewTokens)
 	case opt.Seeds != nil && len(opt.Seeds) != n:
 		return fault.Inputf("seeds: %d given for %d completions; give one for each", len(opt.Seeds), n)
 	}
 	for i, p := range prompts {
-		switch {
-		case len(p) == 0:
-			return fault.Inputf("prompt %d: is empty; give at least the id that begins a text", i)
-		case len(p) > c.Context()-1:
-			return fault.Inputf("prompt %d: has %d tokens, and the model takes %d with at least one to write; shorten it", i, len(p), c.Context())
+		if err := checkPrompt(c, i, p); err != nil {
+			return err
 		}
-		if bad := slices.IndexFunc(p, func(id int) bool { return id < 0 || id >= c.Vocab }); bad >= 0 {
-			return fault.Inputf("prompt %d: id %d is not below the vocabulary's %d; use the model's own tokenizer", i, p[bad], c.Vocab)
-		}
+	}
+	return nil
+}
+
+func checkPrompt(c *Config, i int, p []int) error {
+	switch {
+	case len(p) == 0:
+		return fault.Inputf("prompt %d: is empty; give at least the id that begins a text", i)
+	case len(p) > c.Context()-1:
+		return fault.Inputf("prompt %d: has %d tokens, and the model takes %d with at least one to write; shorten it", i, len(p), c.Context())
+	}
+	if bad := slices.IndexFunc(p, func(id int) bool { return id < 0 || id >= c.Vocab }); bad >= 0 {
+		return fault.Inputf("prompt %d: id %d is not below the vocabulary's %d; use the model's own tokenizer", i, p[bad], c.Vocab)
 	}
 	return nil
 }

@@ -60,6 +60,13 @@ func backward(y, grad Tensor) {
 	}
 }
 
+// GradEnabled tells whether ops record what autograd needs: outside NoGrad they do.
+func GradEnabled() bool {
+	was := libtch.AtGradSetEnabled(1)
+	libtch.AtGradSetEnabled(was)
+	return int32(was) != 0 // gotch reads 8 bytes of a C int: the upper 4 are not its own
+}
+
 // segment is a stretch of the forward pass whose activations were dropped.
 type segment struct {
 	scope *arena
@@ -74,9 +81,8 @@ var segments []segment
 // a time (Chen et al., arXiv 1604.06174). fn must be pure arithmetic of x and parameters. x and y live in the
 // current scope, in which Backward must be called too.
 func Checkpoint(fn func(Tensor) Tensor, x Tensor) Tensor {
-	if libtch.AtGradSetEnabled(1) == 0 { // autograd is off: nothing to save
-		libtch.AtGradSetEnabled(0)
-		return fn(x)
+	if !GradEnabled() {
+		return fn(x) // nothing to save
 	}
 	var y Tensor
 	err := NoGrad(func() error {
