@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,8 +26,8 @@ type fileLayout struct {
 	Model         json.RawMessage `json:"model"`
 }
 
-// Load reads the tokenizer of a folder (its tokenizer.json) or of a file. An error of the file's content names the
-// file and the key.
+// Load reads the tokenizer of a folder, its tokenizer.json or else its tokenizer.model, or of a file of either kind.
+// An error of the file's content names the file and the key.
 func Load(path string) (*Tokenizer, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -36,16 +35,33 @@ func Load(path string) (*Tokenizer, error) {
 	}
 	file := path
 	if info.IsDir() {
-		file = filepath.Join(path, "tokenizer.json")
+		if file, err = findFile(path); err != nil {
+			return nil, err
+		}
 	}
 	data, err := os.ReadFile(file)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fault.Inputf("tokenizer %s: the folder has no tokenizer.json; save one from the model's source", path)
-	case err != nil:
-		return nil, fmt.Errorf("tokenizer %s: %w", file, err)
+	if err != nil {
+		return nil, fault.Inputf("tokenizer %s: %w", file, err)
 	}
-	return parseJSON(file, data)
+	if bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) || filepath.Ext(file) == ".json" {
+		return parseJSON(file, data)
+	}
+	cfg, err := LoadConfig(filepath.Dir(file))
+	if err != nil {
+		return nil, err
+	}
+	return parseModelFile(file, data, cfg)
+}
+
+// findFile returns the tokenizer file of a folder.
+func findFile(dir string) (string, error) {
+	for _, name := range []string{"tokenizer.json", "tokenizer.model"} {
+		file := filepath.Join(dir, name)
+		if _, err := os.Stat(file); err == nil {
+			return file, nil
+		}
+	}
+	return "", fault.Inputf("tokenizer %s: the folder has neither tokenizer.json nor tokenizer.model; copy one from the model's source", dir)
 }
 
 // loader carries the file name into errors and the parts built so far.

@@ -198,6 +198,8 @@ const (
 	prependAlways prependScheme = iota
 	prependFirst
 	prependNever
+	prependDummy      // SentencePiece: before the start of the input, even if a mark stands there
+	prependEverywhere // before every piece, even if a mark stands there
 )
 
 var prependSchemes = map[string]prependScheme{"always": prependAlways, "first": prependFirst, "never": prependNever}
@@ -211,12 +213,24 @@ type metaspace struct {
 
 func (s *metaspace) split(w *worker, dst []piece, p piece, track bool) []piece {
 	p.replaceAll(" ", s.mark, track)
-	wanted := s.scheme == prependAlways || (s.scheme == prependFirst && p.base == 0)
-	if wanted && !strings.HasPrefix(p.text, s.mark) {
+	if s.prepends(&p) {
 		p.prepend(s.mark, track)
 	}
 	if !s.cut {
 		return append(dst, p)
 	}
 	return (&delimiterSplit{find: literalFinder(s.mark), behave: mergedWithNext}).split(w, dst, p, track)
+}
+
+// prepends reports whether a mark goes before the piece, whose spaces are marks already.
+func (s *metaspace) prepends(p *piece) bool {
+	switch s.scheme {
+	case prependAlways:
+		return !strings.HasPrefix(p.text, s.mark)
+	case prependFirst:
+		return p.base == 0 && !strings.HasPrefix(p.text, s.mark)
+	case prependDummy:
+		return p.base == 0
+	}
+	return s.scheme == prependEverywhere
 }

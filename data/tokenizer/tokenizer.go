@@ -8,6 +8,7 @@
 package tokenizer
 
 import (
+	"slices"
 	"sync"
 	"unicode/utf8"
 )
@@ -58,6 +59,11 @@ func (t *Tokenizer) Encode(text string, special bool) []int {
 		ids = append(ids, t.behind...)
 	}
 	return ids
+}
+
+// Template returns the ids that Encode with special puts before and behind a text, such as the id of <s>.
+func (t *Tokenizer) Template() (before, behind []int) {
+	return slices.Clone(t.before), slices.Clone(t.behind)
 }
 
 // templateIDs returns the ids that the post-processors put around every text.

@@ -112,4 +112,5 @@ def main():
                 print(json.dumps(made), file=f)
 
 
-main()
+if __name__ == "__main__":
+    main()
