@@ -24,6 +24,7 @@ func TestModule(t *testing.T) {
 	require.Greater(t, len(all), 50, "the whole module is read")
 	t.Run("imports", func(t *testing.T) { none(t, "imports against the design's arrows", arrows.BadImports(all)) })
 	t.Run("length", func(t *testing.T) { none(t, "files or functions over budget", arrows.TooLong(all)) })
+	t.Run("depth", func(t *testing.T) { none(t, "nested too deep", arrows.TooDeep(all)) })
 	t.Run("later", func(t *testing.T) { none(t, "work put off in comments", arrows.LeftForLater(all)) })
 	t.Run("purpose", func(t *testing.T) { none(t, "files that do not say what they are for", arrows.NoPurpose(all)) })
 	t.Run("docs", func(t *testing.T) { none(t, "exported but undocumented", arrows.Undocumented(all)) })
@@ -80,6 +81,18 @@ func TestTooLong(t *testing.T) {
 	assert.Equal(t, []string{"nn/a.go: 401 lines; the limit is 400"}, arrows.TooLong(source(t, "nn/a.go", file)))
 	assert.Empty(t, arrows.TooLong(source(t, "nn/a_test.go", file)))
 	assert.Empty(t, arrows.TooLong(source(t, "nn/a.go", strings.Replace(file, "//\n", "", 1))))
+}
+
+func TestTooDeep(t *testing.T) {
+	deep := func(body string) []arrows.Source {
+		return source(t, "nn/a.go", "package p\nfunc f() {\nfor {\nif true {\nswitch {\ncase true:\n"+body+"\n}\n}\n}\n}\n")
+	}
+	assert.Equal(t, []string{"nn/a.go:7: 4 levels of nesting; the limit is 3"}, arrows.TooDeep(deep("for { for {} }")))
+	assert.Equal(t, []string{"nn/a.go:7: 4 levels of nesting; the limit is 3"}, arrows.TooDeep(deep("if true {} else if false {}")))
+	assert.Empty(t, arrows.TooDeep(deep("f()")))
+	assert.Empty(t, arrows.TooDeep(deep("_ = func() { if true {} }")), "a literal begins anew")
+	chain := "package p\nfunc f() {\nfor {\nfor {\nif true {} else if true {} else if true {} else { f() }\n}\n}\n}\n"
+	assert.Empty(t, arrows.TooDeep(source(t, "nn/a.go", chain)), "an else-if stands as deep as its if")
 }
 
 func TestLeftForLater(t *testing.T) {

@@ -17,6 +17,9 @@ const (
 	MaxFunc     = 60
 )
 
+// MaxDepth is how many if, for, switch and select may stand inside one another outside tests.
+const MaxDepth = 3
+
 // TooLong lists files and, outside tests, functions over budget.
 func TooLong(all []Source) []string {
 	var bad []string
@@ -46,21 +49,70 @@ func TooLong(all []Source) []string {
 	return bad
 }
 
+// TooDeep lists the outermost statement that stands too deep in each place, outside tests. An else-if stands
+// as deep as its if, and a function literal begins anew: it could have a name.
+func TooDeep(all []Source) []string {
+	var bad []string
+	for _, s := range all {
+		if s.Test {
+			continue
+		}
+		visit(s.File, 0, func(n ast.Node) {
+			bad = append(bad, fmt.Sprintf("%s: %d levels of nesting; the limit is %d", s.at(n.Pos()), MaxDepth+1, MaxDepth))
+		})
+	}
+	return bad
+}
+
+// visit walks below n, which itself stands at depth, and reports statements at MaxDepth+1.
+func visit(n ast.Node, depth int, report func(ast.Node)) {
+	ast.Inspect(n, func(c ast.Node) bool {
+		if c == n || c == nil {
+			return true
+		}
+		switch x := c.(type) {
+		case *ast.FuncLit:
+			visit(x.Body, 0, report)
+			return false
+		case *ast.IfStmt:
+			if outer, ok := n.(*ast.IfStmt); ok && outer.Else == x {
+				visit(x, depth, report)
+				return false
+			}
+		case *ast.ForStmt, *ast.RangeStmt, *ast.SwitchStmt, *ast.TypeSwitchStmt, *ast.SelectStmt:
+		default:
+			return true
+		}
+		if depth == MaxDepth {
+			report(c)
+			return false
+		}
+		visit(c, depth+1, report)
+		return false
+	})
+}
+
 var later = regexp.MustCompile(`\b(TODO|FIXME|XXX|HACK)\b`)
 
 // LeftForLater lists comments that put work off, tests included.
 func LeftForLater(all []Source) []string {
 	var bad []string
 	for _, s := range all {
-		for _, group := range s.File.Comments {
-			for _, c := range group.List {
-				if word := later.FindString(c.Text); word != "" {
-					bad = append(bad, fmt.Sprintf("%s: %s in a comment; do it now or file an issue", s.at(c.Pos()), word))
-				}
+		for _, c := range comments(s.File) {
+			if word := later.FindString(c.Text); word != "" {
+				bad = append(bad, fmt.Sprintf("%s: %s in a comment; do it now or file an issue", s.at(c.Pos()), word))
 			}
 		}
 	}
 	return bad
+}
+
+func comments(f *ast.File) []*ast.Comment {
+	var all []*ast.Comment
+	for _, group := range f.Comments {
+		all = append(all, group.List...)
+	}
+	return all
 }
 
 // NoPurpose lists non-test files that do not say, above their first declaration, what they are for. A package
