@@ -31,9 +31,9 @@ var klEstimators = map[string]func(d float64) float64{
 	},
 }
 
-// TokenRewards is R_t = -β k_t, plus the score at the last token, or one place after it (the "N+" form of
-// summarize_from_feedback) when afterEOS is set and the sequence ended before the length limit: then the result
-// has one element more than kl.
+// TokenRewards is R_t = -β k_t, plus the score at the last token, or with afterEOS one place after it (the "N+"
+// form of summarize_from_feedback): then the result has one element more than kl. Without it kl must not be
+// empty.
 func TokenRewards(kl []float64, beta, score float64, afterEOS bool) []float64 {
 	r := make([]float64, len(kl), len(kl)+1)
 	for t, k := range kl {
@@ -131,7 +131,11 @@ type ScoreNorm struct {
 // gain = 1/sigma, bias = -gain·mu. A spread of zero is an error: such a reward model says nothing.
 func FitScoreNorm(scores []float64, wantMean, wantStd float64) (ScoreNorm, error) {
 	mean, variance := moments([][]float64{scores})
-	if variance == 0 || !isFinite(variance) {
+	largest := 0.0
+	for _, r := range scores {
+		largest = math.Max(largest, math.Abs(r))
+	}
+	if !isFinite(variance) || math.Sqrt(variance) <= 1e-6*largest { // equal scores may differ in the last bits
 		return ScoreNorm{}, fmt.Errorf("the reward model gives all %d samples the same score %g; train it longer or choose another", len(scores), mean)
 	}
 	gain := wantStd / math.Sqrt(variance)

@@ -4,6 +4,7 @@ package trainers
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"salsa/data"
@@ -48,11 +49,12 @@ func pick[T any](items []T, at []int) []T {
 	return out
 }
 
-// byLength orders a batch by falling length, so that micro-batches hold rows of like length and little padding.
-// The sort is stable: the order is a function of the batch.
+// byLength returns a batch in the order of falling length, so that micro-batches hold rows of like length and
+// little padding. The sort is stable: the order is a function of the batch.
 func byLength[T any](batch []T, length func(T) int) []T {
-	slices.SortStableFunc(batch, func(a, b T) int { return cmp.Compare(length(b), length(a)) })
-	return batch
+	sorted := slices.Clone(batch)
+	slices.SortStableFunc(sorted, func(a, b T) int { return cmp.Compare(length(b), length(a)) })
+	return sorted
 }
 
 // prefixed lists the parameters of module under a prefix, for runs that train several networks.
@@ -71,16 +73,18 @@ func loadInto(dir string, module any) error {
 		return err
 	}
 	defer saved.Close()
-	return tensor.NoGrad(func() error {
-		for p := range nn.Params(module) {
+	for p := range nn.Params(module) {
+		err := tensor.NoGrad(func() error { // one weight at a time is in memory twice
 			w, err := saved.Read(p.Name)
 			if err != nil {
 				return err
 			}
-			if err := tensor.Try(func() { p.Tensor.Copy(w) }); err != nil {
-				return err
-			}
+			p.Tensor.Copy(w)
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %s: %w", dir, p.Name, err)
 		}
-		return nil
-	})
+	}
+	return nil
 }

@@ -19,8 +19,7 @@ type logs struct {
 	events   *metrics.Events
 	console  *metrics.Console
 	progress *metrics.Progress
-	total    int
-	every    int
+	stderr   *os.File // where progress goes
 }
 
 // openLogs opens the logs of l's run; rows after the step that l resumes from are dropped.
@@ -46,7 +45,7 @@ func openLogs(l *Loop, total int) (*logs, error) {
 	progress := metrics.NewProgress(stderr, l.Name, l.step, total)
 	rich, width := metrics.Terminal(stderr)
 	console := metrics.NewConsole(progress, metrics.ConsoleOptions{Every: l.Options.LogEvery, Total: total, Rich: rich, Width: width})
-	return &logs{file: file, events: events, console: console, progress: progress, total: total, every: l.Options.LogEvery}, nil
+	return &logs{file: file, events: events, console: console, progress: progress, stderr: stderr}, nil
 }
 
 // log writes one row everywhere.
@@ -60,7 +59,11 @@ func (l *logs) sync() error { return l.file.Sync() }
 
 func (l *logs) close() error {
 	l.progress.Done()
-	return errors.Join(l.file.Close(), l.events.Close())
+	err := errors.Join(l.file.Close(), l.events.Close())
+	if l.stderr != os.Stderr {
+		err = errors.Join(err, l.stderr.Close())
+	}
+	return err
 }
 
 // addTimings adds the measures of a step that depend on the clock.

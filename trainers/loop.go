@@ -68,13 +68,10 @@ type Loop struct {
 type runState struct {
 	Step    int             `json:"step"`
 	Skipped int             `json:"skipped"`
+	InRow   int             `json:"skipped_in_row"`
 	Trainer json.RawMessage `json:"trainer"`
-}
 
-// done is done.json of a finished run.
-type done struct {
-	Step    int                `json:"step"`
-	Scalars map[string]float64 `json:"scalars"`
+	Last *metrics.Row `json:"last,omitempty"` // what the last step reported, once all are taken
 }
 
 // Run takes all remaining steps and publishes the finished model at the top of Out. It returns the scalars of
@@ -85,7 +82,7 @@ func (l *Loop) Run(ctx context.Context, t Trainer) (scalars map[string]float64, 
 		return nil, err
 	}
 	if prior, ok := l.finished(); ok {
-		return prior.Scalars, nil
+		return prior.Values, nil
 	}
 	l.update = NewUpdate(t.Params(), l.Options)
 	defer l.update.Close()
@@ -104,14 +101,22 @@ func (l *Loop) Run(ctx context.Context, t Trainer) (scalars map[string]float64, 
 	return l.finish(ctx)
 }
 
-// finished tells whether an earlier run with these options came to its end.
-func (l *Loop) finished() (done, bool) {
-	var d done
+// finished tells whether an earlier run with these options came to its end, and what it reported: done.json is
+// a row of metrics.
+func (l *Loop) finished() (metrics.Row, bool) {
+	var row metrics.Row
 	raw, err := os.ReadFile(filepath.Join(l.Out, "done.json"))
-	if !l.Resume || err != nil || json.Unmarshal(raw, &d) != nil {
-		return done{}, false
+	if !l.Resume || err != nil || json.Unmarshal(raw, &row) != nil {
+		return metrics.Row{}, false
 	}
-	return d, d.Step >= l.trainer.Steps()
+	return row, row.Step >= l.trainer.Steps()
+}
+
+// Phase tells the progress display what goes on inside the current step.
+func (l *Loop) Phase(text string) {
+	if l.logs != nil {
+		l.logs.progress.Phase(text)
+	}
 }
 
 func (l *Loop) takeStep(ctx context.Context) error {
@@ -167,7 +172,11 @@ func (l *Loop) save(state []byte) error {
 	if err := l.logs.sync(); err != nil {
 		return err
 	}
-	raw, err := json.Marshal(runState{Step: l.step, Skipped: l.update.skipped, Trainer: state})
+	saved := runState{Step: l.step, Skipped: l.update.skipped, InRow: l.update.inRow, Trainer: state}
+	if l.step >= l.trainer.Steps() {
+		saved.Last = &metrics.Row{Step: l.step, Values: metrics.Reproducible(l.last)}
+	}
+	raw, err := json.Marshal(saved)
 	if err != nil {
 		return err
 	}
@@ -196,8 +205,10 @@ func (l *Loop) restore() error {
 	if !l.Resume {
 		return nil
 	}
-	if _, err := checkpoint.CleanStale(l.checkpoints()); err != nil {
-		return err
+	for _, dir := range []string{l.Out, l.checkpoints()} {
+		if _, err := checkpoint.CleanStale(dir); err != nil {
+			return err
+		}
 	}
 	dir, step, skipped := checkpoint.LatestValid(l.checkpoints())
 	for _, s := range skipped {
@@ -220,7 +231,11 @@ func (l *Loop) restore() error {
 	if err := l.update.opt.Load(filepath.Join(dir, "trainer", "optimizer.safetensors")); err != nil {
 		return err
 	}
-	l.step, l.update.skipped = step, state.Skipped
+	l.step = step
+	if state.Last != nil {
+		l.last = state.Last.Values
+	}
+	l.update.skipped, l.update.inRow = state.Skipped, state.InRow
 	if err := l.trainer.Restore(state.Trainer); err != nil {
 		return fmt.Errorf("%s/trainer/state.json: %w", dir, err)
 	}
@@ -236,6 +251,13 @@ func (l *Loop) finish(ctx context.Context) (map[string]float64, error) {
 	}
 	if f, ok := l.trainer.(Finisher); ok {
 		final, err := f.Finish(ctx)
+		if ctx.Err() != nil && errors.Is(err, ctx.Err()) { // all steps are taken: they must not be lost
+			state, err := l.trainer.State()
+			if err != nil {
+				return nil, err
+			}
+			return nil, l.interrupt(state)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -252,7 +274,7 @@ func (l *Loop) finish(ctx context.Context) (map[string]float64, error) {
 	if err := publish(l.Out, l.trainer.Save); err != nil {
 		return nil, err
 	}
-	raw, err := json.MarshalIndent(done{l.step, metrics.Reproducible(scalars)}, "", "  ")
+	raw, err := json.MarshalIndent(metrics.Row{Step: l.step, Values: metrics.Reproducible(scalars)}, "", "  ")
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,10 @@
 package trainers
 
+// The options that every trainer shares, and what follows from them.
+
 import (
+	"math"
+
 	"salsa/internal/fault"
 	"salsa/optim"
 )
@@ -52,12 +56,13 @@ func (c *Common) schedule() (optim.Schedule, error) {
 	return s, nil
 }
 
-// steps returns the number of steps for n items at perStep items a step.
+// steps returns the number of steps for n items at perStep items a step: as many as it takes to visit every item
+// --epochs times. The last step of a run takes its missing items from the next epoch.
 func (c *Common) steps(n, perStep int) int {
 	if c.MaxSteps > 0 {
 		return c.MaxSteps
 	}
-	return max(1, int(c.Epochs*float64(n)/float64(perStep)))
+	return max(1, int(math.Ceil(c.Epochs*float64(n)/float64(perStep)-1e-9))) // 1e-9: 0.1 epochs of 30 are 3
 }
 
 // hyper returns the optimizer's settings.
@@ -65,8 +70,11 @@ func (c *Common) hyper() optim.Hyper {
 	return optim.Hyper{Beta1: c.AdamBeta1, Beta2: c.AdamBeta2, WeightDecay: c.WeightDecay, Eps: c.AdamEpsilon}
 }
 
-// split cuts n items into consecutive [from, to) ranges of at most size.
+// split cuts n items into consecutive [from, to) ranges of at most size; size 0 sets no limit.
 func split(n, size int) [][2]int {
+	if size <= 0 {
+		size = max(1, n)
+	}
 	var parts [][2]int
 	for from := 0; from < n; from += size {
 		parts = append(parts, [2]int{from, min(from+size, n)})

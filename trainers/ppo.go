@@ -39,7 +39,7 @@ type PPOOptions struct {
 	WhitenAdv      bool    `yaml:"whiten_advantages" help:"scale advantages to mean 0, variance 1"`
 	ScoreAt        string  `yaml:"score_at" enum:"eos,after_eos" help:"place of the score: the last token, or one after it (N+, TRL)"`
 	MissingEOS     string  `yaml:"missing_eos" enum:"none,replace,subtract" help:"what a completion without EOS costs: its score is replaced by, or lowered by, --missing-eos-penalty"`
-	MissingPenalty float64 `yaml:"missing_eos_penalty" help:"replace: the new score; subtract: what is taken off"`
+	MissingPenalty float64 `yaml:"missing_eos_penalty" help:"replace: minus this is the new score; subtract: this is taken off"`
 	NormalizeScore bool    `yaml:"normalize_scores" help:"map the reward model's scores on the start policy's samples to mean 0, deviation 1"`
 	ScoreClip      float64 `yaml:"score_clip" help:"limit scores to ± this; 0: no limit" check:">=0"`
 	CriticWarmup   int     `yaml:"critic_warmup" help:"steps at the start that train the value network alone" check:">=0"`
@@ -75,6 +75,7 @@ type Cast struct {
 	Value     *models.Scorer
 	Reference models.Model
 	Reward    Rewarder
+	Gold      Rewarder // exact reward that is logged and never learned from; may be nil
 	Watch     []Watched
 	Stops     []int // token ids that end a completion; the one that came is kept
 }
@@ -100,6 +101,9 @@ func NewPPO(cast Cast, prompts []data.Prompt, opts PPOOptions, log *SampleLog, s
 	}
 	if len(cast.Stops) == 0 {
 		return nil, fault.Inputf("the policy has no EOS token: neither generation_config.json nor config.json has eos_token_id; add it")
+	}
+	if err := opts.Validate(); err != nil {
+		return nil, err
 	}
 	return &PPO{opts: opts, cast: cast, prompts: prompts, samples: log, save: save,
 		order: data.NewOrder(len(prompts), opts.Seed, opts.Shuffle),
@@ -207,7 +211,7 @@ func (p *PPO) loss(part []Sample, perToken, perPlace float64) (loss tensor.Tenso
 	adv := flatten(part, dev, func(s *Sample) []float64 { return s.Advantages[:len(s.Completion)] })
 	pg, ratio, clipped := ClippedPolicy(now, old, adv, p.opts.ClipRange)
 
-	values := valuesAt(p.cast.Value, part, p.extra) // [P]
+	values := valuesAt(p.cast.Value, part, p.opts.extra) // [P]
 	oldValues := flatten(part, dev, func(s *Sample) []float64 { return s.Values })
 	returns := flatten(part, dev, func(s *Sample) []float64 { return s.Returns })
 	vf, valueClipped := ClippedValue(values, oldValues, returns, p.opts.ClipRangeValue)
@@ -253,6 +257,3 @@ func (p *PPO) checkDrift(drift float64) error {
 	}
 	return nil
 }
-
-// extra tells whether a sample has a place after its last token for the score.
-func (p *PPO) extra(s *Sample) bool { return p.opts.ScoreAt == "after_eos" && s.Ended }

@@ -3,6 +3,7 @@ package trainers
 // The rollout half of PPO: from prompts to advantages, all without autograd.
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -33,7 +34,7 @@ func (p *PPO) experience(ctx context.Context) ([]Sample, int, error) {
 	if err != nil {
 		return nil, 0, fmt.Errorf("reference: %w", err)
 	}
-	values, err := completionValues(ctx, p.cast.Value, samples, p.extra, micro)
+	values, err := completionValues(ctx, p.cast.Value, samples, p.opts.extra, micro)
 	if err != nil {
 		return nil, 0, fmt.Errorf("value network: %w", err)
 	}
@@ -63,7 +64,7 @@ func (p *PPO) sample(ctx context.Context, step int) ([]Sample, error) {
 		Stop:         p.cast.Stops,
 		IgnoreEOS:    true, // Stops is the whole list
 		Seeds:        seeds,
-		BatchSize:    p.opts.RolloutBatch,
+		BatchSize:    cmp.Or(p.opts.RolloutBatch, len(batch)),
 		Progress:     func(done, total int) { p.say(fmt.Sprintf("rollout %d/%d", done, total)) },
 	})
 	if err != nil {
@@ -133,10 +134,16 @@ func (o *PPOOptions) finalScore(raw float64, norm *ScoreNorm, ended bool) float6
 	case ended || o.MissingEOS == "none":
 		return score
 	case o.MissingEOS == "replace":
-		return o.MissingPenalty
+		return -o.MissingPenalty
 	default: // subtract
 		return score - o.MissingPenalty
 	}
+}
+
+// extra tells whether a sample has a place after its last token for the score: only one that ended before the
+// length limit has, as in TRL, where that place is the first one of padding.
+func (o *PPOOptions) extra(s *Sample) bool {
+	return o.ScoreAt == "after_eos" && s.Ended && len(s.Completion) < o.MaxNewTokens
 }
 
 // Advantages fills KL, Rewards, Advantages and Returns of samples that have scores, log-probs and values:
@@ -152,7 +159,7 @@ func Advantages(samples []Sample, o PPOOptions, beta float64) error {
 			return fault.Inputf("kl_estimator: %w", err)
 		}
 		s.KL = kl
-		s.Rewards = TokenRewards(kl, beta, s.Score, o.ScoreAt == "after_eos" && s.Ended)
+		s.Rewards = TokenRewards(kl, beta, s.Score, o.extra(s))
 		rewards[i] = s.Rewards
 	}
 	if o.WhitenRewards {

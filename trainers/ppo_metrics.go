@@ -51,7 +51,25 @@ func (p *PPO) describe(ctx context.Context, samples []Sample) (map[string]float6
 	_, total := moments([][]float64{returns})
 	_, left := moments([][]float64{residuals})
 	out["val/explained_var"] = 1 - left/math.Max(total, 1e-12)
+	if err := p.logGold(ctx, samples, out); err != nil {
+		return nil, err
+	}
 	return out, p.logKL(ctx, samples, out)
+}
+
+// logGold adds the mean exact reward where there is one.
+func (p *PPO) logGold(ctx context.Context, samples []Sample, out map[string]float64) error {
+	if p.cast.Gold == nil {
+		return nil
+	}
+	prompts, completions := splitSamples(samples)
+	gold, err := p.cast.Gold.Score(ctx, prompts, completions)
+	if err != nil {
+		return fmt.Errorf("gold reward: %w", err)
+	}
+	mean, _ := moments([][]float64{gold})
+	out["objective/gold"] = mean
+	return nil
 }
 
 // logKL adds the sequence KL against the reference and every watched model, as k1 and k3.
@@ -99,9 +117,10 @@ func meanSequenceKL(samples []Sample) float64 {
 
 // average collects the scalars of several updates.
 type average struct {
-	sum    map[string]float64
-	ratios []float64
-	n      int
+	sum     map[string]float64
+	ratios  []float64
+	skipped float64
+	n       int
 }
 
 func newAverage() *average { return &average{sum: map[string]float64{}} }
@@ -111,6 +130,7 @@ func (a *average) add(scalars map[string]float64) {
 		a.sum[k] += v
 	}
 	a.ratios = append(a.ratios, scalars["val/ratio"])
+	a.skipped = scalars["skipped_steps"]
 	a.n++
 }
 
@@ -123,6 +143,9 @@ func (a *average) means(extra string, value float64) map[string]float64 {
 	}
 	if hasDrift { // measured once a batch
 		out["rollout/logp_diff_max"] = drift
+	}
+	if a.n > 0 { // a count that runs on
+		out["skipped_steps"] = a.skipped
 	}
 	_, out["val/ratio_var"] = moments([][]float64{a.ratios})
 	return out
@@ -169,7 +192,11 @@ func (l *SampleLog) write(step int, samples []Sample, every int) error {
 	default:
 		return nil
 	}
-	f, err := os.OpenFile(l.Path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	mode := os.O_APPEND
+	if step == 1 { // what is there is of a run that never reached a checkpoint
+		mode = os.O_TRUNC
+	}
+	f, err := os.OpenFile(l.Path, mode|os.O_CREATE|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}

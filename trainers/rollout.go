@@ -20,7 +20,7 @@ type Rewarder interface {
 // ModelRewarder is a reward model that shares the policy's tokenizer.
 type ModelRewarder struct {
 	Scorer *models.Scorer
-	Micro  int // sequences at once
+	Micro  int // sequences at once; 0: all
 }
 
 // Score implements Rewarder: the head's output at the last token of prompt+completion.
@@ -165,4 +165,23 @@ func valuesAt(v *models.Scorer, samples []Sample, extra func(*Sample) bool) tens
 	}
 	all := v.Values(models.Collate(rows), nil).Reshape(-1) // [B, T] -> [B*T]
 	return all.IndexSelect(0, tensor.Ints(index, len(index)).OnDevice(all.Device()))
+}
+
+// SequenceLogProbs returns Σ_t log π(y_t|·) at the given temperature for each completion.
+func SequenceLogProbs(ctx context.Context, m models.Model, prompts []data.Prompt, completions [][]int, temperature float64, micro int) ([]float64, error) {
+	samples := make([]Sample, len(prompts))
+	for i := range prompts {
+		samples[i] = Sample{Prompt: prompts[i], Completion: completions[i]}
+	}
+	perToken, err := completionLogProbs(ctx, m, samples, temperature, micro)
+	if err != nil {
+		return nil, err
+	}
+	sums := make([]float64, len(perToken))
+	for i, row := range perToken {
+		for _, lp := range row {
+			sums[i] += lp
+		}
+	}
+	return sums, nil
 }

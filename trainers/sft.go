@@ -73,7 +73,8 @@ func (s *SFT) Step(ctx context.Context, u *Update) (Result, error) {
 	s.tokens += countTokens(batch)
 	scalars["epoch"], scalars["num_tokens"] = s.order.Epochs(), float64(s.tokens)
 	if every := s.opts.EvalEvery; every > 0 && s.step%every == 0 && len(s.eval) > 0 {
-		if scalars["eval_loss"], err = s.evalLoss(ctx); err != nil {
+		// The weights have moved: an interrupt must not make this step look as if it had not been taken.
+		if scalars["eval_loss"], err = s.evalLoss(context.WithoutCancel(ctx)); err != nil {
 			return Result{}, err
 		}
 	}
