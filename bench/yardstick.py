@@ -2,7 +2,8 @@
 
     make bench > salsa.txt; python bench/yardstick.py > torch.txt; benchstat torch.txt salsa.txt
 
-It is a yardstick only; nothing else here runs Python. PyTorch's log-probabilities come without the entropy. Each loop ends when the device is done.
+It is a yardstick only; nothing else here runs Python. Each loop ends when the device is done. PyTorch's
+log-probabilities come without the entropy that salsa's kernel returns beside them.
 """
 
 import argparse
