@@ -137,6 +137,21 @@ func paramNames(params []nn.Param) []string {
 	return names
 }
 
+// DType is the type that all weights are stored in, or, if they differ, that of config.json, or float32.
+func (c *Checkpoint) DType() tensor.DType {
+	first, _ := c.Info(c.params[0].Name)
+	for _, p := range c.params {
+		if info, _ := c.Info(p.Name); info.DType == first.DType {
+			continue
+		}
+		if c.Config.DType != 0 {
+			return c.Config.DType
+		}
+		return tensor.Float32
+	}
+	return first.DType
+}
+
 // Info implements Weights.
 func (c *Checkpoint) Info(name string) (WeightInfo, bool) {
 	_, info, ok := c.lookup(name)

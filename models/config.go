@@ -186,6 +186,8 @@ func (c *Config) readCommon(r *reader, strict bool) {
 	c.Rope = readRope(r, c)
 	c.setHeadDim(r.size("head_dim", max(1, c.Hidden/c.Heads)))
 	c.readDType(r)
+	r.refuse("attention_dropout", "set it to 0")
+	r.refuse("use_bidirectional_attention", "give a model that looks back only")
 	for _, key := range foreign {
 		r.refuse(key, "give a model without it", "1", "1.0")
 	}
@@ -198,7 +200,7 @@ func (c *Config) setHeadDim(n int) {
 
 // foreign are keys of features that salsa does not compute, at values other than 0 and 1.
 var foreign = []string{
-	"attention_dropout", "use_bidirectional_attention", "partial_rotary_factor", "attention_multiplier",
+	"partial_rotary_factor", "attention_multiplier",
 	"residual_multiplier", "embedding_multiplier", "logits_scaling", "logit_scale", "num_experts",
 	"num_local_experts", "clip_qkv", "no_rope_layers", "attention_chunk_size", "attn_temperature_tuning",
 	"kv_lora_rank", "q_lora_rank", "attention_sink", "use_parallel_residual",

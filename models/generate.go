@@ -179,18 +179,13 @@ func (g *generator) running() int {
 func (g *generator) admit(n int) {
 	rows := g.waiting[:n]
 	g.waiting = g.waiting[n:]
-	prompts, longest := make([][]int, n), 0
-	for i, r := range rows {
-		prompts[i] = r.prompt
-	}
+	longest := 0
 	for _, r := range append(slices.Clone(rows), g.active...) {
 		if r != nil {
 			longest = max(longest, len(r.prompt)+r.limit)
 		}
 	}
-	kv := NewCache(g.m.Config(), n, longest)
-	in := Collate(prompts)
-	h := g.m.Hidden(in, kv) // [n, T, D]
+	kv, h := g.prefill(rows, longest)
 	if g.running() == 0 {
 		g.swap(kv, slices.Clone(rows))
 	} else {
@@ -198,7 +193,28 @@ func (g *generator) admit(n int) {
 		g.kv.max = max(g.kv.max, longest)
 		g.place(rows, kv)
 	}
-	g.emit(rows, lastStates(h, in))
+	g.emit(rows, h)
+}
+
+// prefill computes the prompts of rows, each prompt once, and returns a cache of the rows and the states of their
+// last tokens [rows, D].
+func (g *generator) prefill(rows []*row, longest int) (*Cache, tensor.Tensor) {
+	var prompts [][]int
+	of := make([]int, len(rows)) // the prompt of each row
+	for i, r := range rows {
+		if i == 0 || r.index/g.opt.NPerPrompt != rows[i-1].index/g.opt.NPerPrompt {
+			prompts = append(prompts, r.prompt)
+		}
+		of[i] = len(prompts) - 1
+	}
+	kv := NewCache(g.m.Config(), len(prompts), longest)
+	in := Collate(prompts)
+	h := lastStates(g.m.Hidden(in, kv), in) // [prompts, D]
+	if len(prompts) < len(rows) {
+		kv.Keep(of)
+		h = h.IndexSelect(0, tensor.Ints(of, len(of)).OnDevice(h.Device())) // [rows, D]
+	}
+	return kv, h
 }
 
 // swap makes kv with its rows the batch.

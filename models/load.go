@@ -12,7 +12,7 @@ import (
 
 // Options say where and how a model's weights are to be held.
 type Options struct {
-	DType      tensor.DType  // 0 keeps the stored one; New makes float32
+	DType      tensor.DType  // 0 is Checkpoint.DType's, the stored one; New makes float32
 	Device     tensor.Device // tensor.CPU, or a GPU's index: set it, its zero is the first GPU
 	Train      bool          // weights want gradients
 	Checkpoint bool          // recompute each layer in the backward pass instead of keeping its activations
@@ -31,7 +31,15 @@ func Load(dir string, opt Options) (Model, error) {
 	}
 	d := newDecoder(c.Config)
 	d.checkpoint = opt.Checkpoint
-	return d, fill(d, c.Read, opt)
+	return d, fill(d, c.Read, opt.or(c.DType()))
+}
+
+// or sets a type where none is asked for.
+func (o Options) or(d tensor.DType) Options {
+	if o.DType == 0 {
+		o.DType = d
+	}
+	return o
 }
 
 // fill gives every weight of a module its value. All belong to the caller's scope, or none on error.
@@ -43,10 +51,7 @@ func fill(module any, read func(name string) (tensor.Tensor, error), opt Options
 				if err != nil {
 					return err
 				}
-				if opt.DType != 0 {
-					t = t.To(opt.DType)
-				}
-				*p.Tensor = t.OnDevice(opt.Device).Keep()
+				*p.Tensor = t.To(opt.DType).OnDevice(opt.Device).Keep()
 				return nil
 			})
 			if err != nil {
@@ -66,7 +71,7 @@ func New(c *Config, seed uint64, opt Options) (Model, error) {
 	}
 	d := newDecoder(c)
 	d.checkpoint = opt.Checkpoint
-	return d, fill(d, drawer(d, c.InitStd, seed), opt)
+	return d, fill(d, drawer(d, c.InitStd, seed), opt.or(tensor.Float32))
 }
 
 // drawer returns a reader of random weights for a module.

@@ -36,7 +36,7 @@ func LoadScorer(dir string, opt Options) (*Scorer, error) {
 	d := newDecoder(c.Config)
 	d.checkpoint = opt.Checkpoint
 	s := newScorer(d)
-	return s, fill(s, c.Read, opt)
+	return s, fill(s, c.Read, opt.or(c.DType()))
 }
 
 // NewScorer takes the decoder of a language model's folder and gives it a random head, normal with variance
@@ -59,7 +59,7 @@ func NewScorer(dir string, seed uint64, opt Options) (*Scorer, error) {
 			return draw(name)
 		}
 		return c.Read(name)
-	}, opt)
+	}, opt.or(c.DType()))
 }
 
 // ScorerOf puts a random head on a live model. The decoder's weights are shared with m.
@@ -74,10 +74,7 @@ func ScorerOf(m Model, seed uint64, opt Options) (*Scorer, error) {
 	head := &struct {
 		Score *nn.Linear `hf:"score"`
 	}{s.Head}
-	if opt.DType == 0 {
-		opt.DType = d.Trunk.Embed.Weight.DType()
-	}
-	return s, fill(head, drawer(head, headStd(s), seed), opt)
+	return s, fill(head, drawer(head, headStd(s), seed), opt.or(d.Trunk.Embed.Weight.DType()))
 }
 
 func headStd(s *Scorer) float64 { return 1 / math.Sqrt(float64(s.Head.In+1)) }
