@@ -103,7 +103,7 @@ func (d *decoder) Hidden(in Input, kv *Cache) tensor.Tensor {
 	for i, layer := range d.Trunk.Layers {
 		at := ways.layer(i)
 		step := func(x tensor.Tensor) tensor.Tensor { return layer.forward(x, at) }
-		if d.checkpoint && kv == nil {
+		if d.checkpoint && tensor.GradEnabled() {
 			x = tensor.Checkpoint(step, x)
 		} else {
 			x = scoped(func() tensor.Tensor { return step(x) })

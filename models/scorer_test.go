@@ -49,5 +49,10 @@ func TestScorers(t *testing.T) {
 		g3, err := models.NewScorer("testdata/gemma3-local", 5, float32CPU)
 		require.NoError(t, err)
 		assert.Equal(t, "Gemma3TextForSequenceClassification", g3.Config().Architecture())
+		out = t.TempDir()
+		require.NoError(t, models.Save(out, g3, models.SaveOptions{}))
+		again, err = models.LoadScorer(out, float32CPU)
+		require.NoError(t, err)
+		sameWeights(t, g3, again)
 	})
 }
