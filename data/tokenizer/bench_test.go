@@ -42,10 +42,9 @@ func BenchmarkEncode(b *testing.B) {
 	for _, name := range []string{"llama2", "cross", "mistral", "gemma", "gpt2", "llama3", "qwen2", "tekken", "o200k", "deepseek"} {
 		b.Run(name, func(b *testing.B) { benchmarkEncode(b, loadGolden(b, name)) })
 	}
-	file := "../../../shared/data/tinystories-656k/tokenizer.json"
-	if _, err := os.Stat(file); err == nil {
-		b.Run(filepath.Base(filepath.Dir(file)), func(b *testing.B) {
-			tok, err := Load(file)
+	for _, file := range []string{"tinystories-656k/tokenizer.json", "mistral-tokenizers/mistral_instruct_tokenizer_240323.model.v3"} {
+		b.Run(filepath.Dir(file), func(b *testing.B) {
+			tok, err := Load(sharedData(b, file))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -4,6 +4,7 @@ package tokenizer
 // neighbouring pair with the lowest merge rank, leftmost first, is joined until none can be.
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -328,7 +329,7 @@ func (m *model) sortedMerges() []uint64 {
 	for key, mg := range m.merges.all() {
 		list = append(list, ranked{key, mg.rank})
 	}
-	slices.SortFunc(list, func(a, b ranked) int { return int(a.rank - b.rank) })
+	slices.SortFunc(list, func(a, b ranked) int { return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.key, b.key)) })
 	keys := make([]uint64, len(list))
 	for i, r := range list {
 		keys[i] = r.key

@@ -116,8 +116,17 @@ func newCharSet(ranges []runeRange) *charSet {
 	return s
 }
 
+// classSets holds the sets of classes.txt that were asked for, by name.
+var classSets sync.Map
+
 // classSet returns the set of a class of classes.txt.
-func classSet(name string) *charSet { return newCharSet(classes()[name]) }
+func classSet(name string) *charSet {
+	if set, ok := classSets.Load(name); ok {
+		return set.(*charSet)
+	}
+	set, _ := classSets.LoadOrStore(name, newCharSet(classes()[name]))
+	return set.(*charSet)
+}
 
 func (s *charSet) has(c rune) bool {
 	if uint32(c) < 0x10000 {

@@ -1,6 +1,7 @@
-"""Writes tokenizer.json files with random wirings of the supported parts, to be given to make_fresh.py.
+"""Random wirings of the supported parts around the golden vocabularies.
 
-    python make_variants.py OUT SEED COUNT BASE.tokenizer.json.gz...
+    python make_variants.py OUT SEED COUNT BASE.tokenizer.json.gz...   writes files to be given to make_fresh.py
+    python make_variants.py keep                                      writes variants.jsonl.gz for TestVariants
 """
 import gzip
 import json
@@ -101,7 +102,7 @@ def variant(rng, base):
     d["normalizer"] = some(rng, lambda: normalizer(rng), "normalizers") if flag(rng) else d["normalizer"]
     d["pre_tokenizer"] = some(rng, lambda: pre_tokenizer(rng), "pretokenizers") if flag(rng) else d["pre_tokenizer"]
     d["decoder"] = some(rng, lambda: decoder(rng), "decoders") if flag(rng) else d["decoder"]
-    d["post_processor"] = some(rng, lambda: processor(rng, ids), "processors") if flag(rng) else d["post_processor"]
+    d["post_processor"] = some(rng, lambda: processor(rng, ids), "processors") if rng.random() < 0.3 else d["post_processor"]
     for key in ("fuse_unk", "byte_fallback", "ignore_merges"):
         if rng.random() < 0.2:
             d["model"][key] = not d["model"][key]
@@ -111,7 +112,46 @@ def variant(rng, base):
     return d
 
 
+def usable(d):
+    """The tokenizer, or None when the library panics on the wiring."""
+    try:
+        tok = Tokenizer.from_str(json.dumps(d))
+        tok.encode("probe a <x> text")
+        return tok
+    except BaseException as e:
+        if isinstance(e, KeyboardInterrupt):
+            raise
+        return None
+
+
+def patch(d, base):
+    """What differs from the base, without the vocabulary."""
+    out = {key: d[key] for key in ("normalizer", "pre_tokenizer", "post_processor", "decoder", "added_tokens") if d[key] != base[key]}
+    out["model"] = {key: d["model"][key] for key in ("fuse_unk", "byte_fallback", "ignore_merges")}
+    return out
+
+
+def keep():
+    import make_fresh
+
+    here = pathlib.Path(__file__).parent
+    names = ["llama2", "gpt2", "qwen2", "unkfuse", "cross", "phi3", "splitmix", "falcon", "llama3", "neox", "gemma", "mistral"]
+    bases = {n: json.loads(gzip.decompress((here / f"golden/{n}.tokenizer.json.gz").read_bytes())) for n in names}
+    lines = []
+    for i in range(150):
+        rng = random.Random(f"keep {i}")
+        name = names[i % len(names)]
+        d = variant(rng, bases[name])
+        while not (tok := usable(d)):
+            d = variant(rng, bases[name])
+        rows = list(make_fresh.rows(tok, rng, 16))
+        lines.append(json.dumps({"base": name, "patch": patch(d, bases[name]), "rows": rows}))
+    (here / "variants.jsonl.gz").write_bytes(gzip.compress("\n".join(lines).encode(), 9, mtime=0))
+
+
 def main():
+    if sys.argv[1] == "keep":
+        return keep()
     out, seed, count = pathlib.Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     out.mkdir(parents=True, exist_ok=True)
     rng = random.Random(seed)
@@ -119,13 +159,9 @@ def main():
     made = 0
     while made < count:
         d = variant(rng, rng.choice(bases))
-        try:
-            tok = Tokenizer.from_str(json.dumps(d))
-            tok.encode("probe a <x> text")
-        except BaseException:  # the library panics on some wirings
-            continue
-        (out / f"v{made:03}.json").write_text(json.dumps(d))
-        made += 1
+        if usable(d):
+            (out / f"v{made:03}.json").write_text(json.dumps(d))
+            made += 1
 
 
 main()
