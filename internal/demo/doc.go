@@ -3,5 +3,5 @@
 // not perfect: the gold reward first rises with the learned one and then falls. Describe tells the whole story.
 //
 // The task is in taste.go (tables) and gold.go (the reward), its people in cook.go (writes demonstrations) and pairs.go
-// (compares recipes), its files in tokenizer.go, config.go and data.go. Nothing here uses libtorch.
+// (compares them), its files in vocabulary.go, tokenizer.go and data.go. Nothing here uses libtorch.
 package demo
