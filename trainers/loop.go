@@ -245,27 +245,14 @@ func (l *Loop) restore() error {
 
 // finish measures what is left to measure, publishes the model and marks the run as done.
 func (l *Loop) finish(ctx context.Context) (map[string]float64, error) {
-	scalars := map[string]float64{}
-	for k, v := range l.last {
-		scalars[k] = v
+	final, err := l.measure(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if f, ok := l.trainer.(Finisher); ok {
-		final, err := f.Finish(ctx)
-		if ctx.Err() != nil && errors.Is(err, ctx.Err()) { // all steps are taken: they must not be lost
-			state, err := l.trainer.State()
-			if err != nil {
-				return nil, err
-			}
-			return nil, l.interrupt(state)
-		}
-		if err != nil {
-			return nil, err
-		}
-		for k, v := range final {
+	scalars := map[string]float64{}
+	for _, part := range []map[string]float64{l.last, final} {
+		for k, v := range part {
 			scalars[k] = v
-		}
-		if err := l.logs.log(l.step, final, 0); err != nil {
-			return nil, err
 		}
 	}
 	perStep, perSecond := l.logs.progress.Rates()
@@ -279,6 +266,27 @@ func (l *Loop) finish(ctx context.Context) (map[string]float64, error) {
 		return nil, err
 	}
 	return scalars, checkpoint.WriteFileAtomic(filepath.Join(l.Out, "done.json"), append(raw, '\n'))
+}
+
+// measure runs and logs the trainer's Finish, if it has one. An interrupt saves a checkpoint: all steps are taken
+// and must not be lost.
+func (l *Loop) measure(ctx context.Context) (map[string]float64, error) {
+	f, ok := l.trainer.(Finisher)
+	if !ok {
+		return nil, nil
+	}
+	final, err := f.Finish(ctx)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		state, err := l.trainer.State()
+		if err != nil {
+			return nil, err
+		}
+		return nil, l.interrupt(state)
+	}
+	if err != nil || len(final) == 0 {
+		return nil, err
+	}
+	return final, l.logs.log(l.step, final, 0)
 }
 
 // publish writes the finished networks beside the run's logs: complete in a hidden folder first, then renamed

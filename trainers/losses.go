@@ -22,7 +22,8 @@ func ClippedPolicy(now, old, adv tensor.Tensor, clipRange float64) (loss, ratio,
 // rollout's: ½·max((V-R)², (clip(V, V_old±ε)-R)²) (Ziegler et al., lm-human-preferences). All [N] fp32.
 func ClippedValue(now, old, ret tensor.Tensor, clipRange float64) (loss, clipped tensor.Tensor) {
 	plain := now.Sub(ret).Square()
-	near := now.Sub(old).Clamp(-clipRange, clipRange).Add(old)
+	// Not old + clip(now-old): its rounding would count values inside the range as clipped.
+	near := now.Maximum(old.AddScalar(-clipRange)).Minimum(old.AddScalar(clipRange))
 	limited := near.Sub(ret).Square()
 	return plain.Maximum(limited).MulScalar(0.5), limited.GtTensor(plain).To(tensor.Float32)
 }

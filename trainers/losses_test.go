@@ -56,6 +56,17 @@ func TestClippedValueWorked(t *testing.T) {
 	})
 }
 
+// Values inside the clip range are not counted as clipped, whatever they round to.
+func TestClippedValueCountsOnlyClipped(t *testing.T) {
+	run(t, func() {
+		old := tensor.Randn(1, 1000)
+		now := old.Add(tensor.Randn(2, 1000).MulScalar(.01))
+		loss, clipped := ClippedValue(now, old, tensor.Randn(3, 1000), .2)
+		assert.Zero(t, clipped.Sum().Item())
+		assert.Equal(t, now.Sub(tensor.Randn(3, 1000)).Square().MulScalar(.5).Float32s(), loss.Float32s())
+	})
+}
+
 // With an infinite clip range and ratio 1 the gradient is the policy gradient -Â.
 func TestClippedPolicyReducesToPolicyGradient(t *testing.T) {
 	run(t, func() {

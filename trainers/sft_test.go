@@ -192,3 +192,42 @@ func TestSFTHeldOut(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 	})
 }
+
+// expiring is a context that ends after so many looks at it.
+type expiring struct {
+	context.Context
+	left int
+}
+
+func (e *expiring) Err() error {
+	if e.left--; e.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Once the weights have moved, an interrupt waits for the measurement of the step: else the step would be taken
+// twice after a resume.
+func TestSFTStepIsWholeOrNotAtAll(t *testing.T) {
+	_, examples := readSFT(t)
+	run(t, func() {
+		for looks := range 4 {
+			m := loadModel(t, llamaDir, trained)
+			opts := DefaultSFT()
+			opts.EvalEvery = 1
+			s, err := NewSFT(m, examples[:4], examples[4:], opts, nil)
+			require.NoError(t, err)
+			u := NewUpdate(s.Params(), &opts.Common)
+			before := weights(m)
+			res, err := s.Step(&expiring{context.Background(), looks}, u)
+			if err != nil {
+				require.ErrorIs(t, err, context.Canceled)
+				assert.Equal(t, before, weights(m))
+			} else {
+				assert.Contains(t, res.Scalars, "eval_loss")
+				assert.NotEqual(t, before, weights(m))
+			}
+			u.Close()
+		}
+	})
+}
