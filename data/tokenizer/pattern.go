@@ -13,20 +13,21 @@ import (
 type opcode uint8
 
 const (
-	opMatch    opcode = iota // the pattern (or the look-ahead body) fits
-	opSet                    // one code point of set
-	opRun                    // min..max code points of set, as many as fit, giving back one at a time
-	opRunAtom                // the same, giving nothing back
-	opSplit                  // try x, then y
-	opJump                   // go to x
-	opLook                   // body at pc+1 up to its opMatch must (not: negated) fit here; go on at x
-	opAtomic                 // body at pc+1 up to its opMatch must fit; go on at x after it
-	opBoundary               // word boundary
+	opMatch   opcode = iota // the pattern (or the look-ahead body) fits
+	opSet                   // one code point of set
+	opRun                   // min..max code points of set, as many as fit, giving back one at a time
+	opRunAtom               // the same, giving nothing back
+	opSplit                 // try x, then y
+	opJump                  // go to x
+	opLook                  // body at pc+1 up to its opMatch must (not: negated) fit here; go on at x
+	opAtomic                // body at pc+1 up to its opMatch must fit; go on at x after it
+	opAnchor                // a condition on the place, see node.anchor
 )
 
 type instruction struct {
 	op       opcode
 	negated  bool
+	anchor   byte
 	set      *charSet
 	min, max int
 	x, y     int
@@ -83,8 +84,8 @@ func (p *pattern) emit(n *node) error {
 		return p.emitBody(instruction{op: opLook, negated: n.negated}, n.subs[0])
 	case nodeAtomic:
 		return p.emitBody(instruction{op: opAtomic}, n.subs[0])
-	case nodeBoundary:
-		p.add(instruction{op: opBoundary, negated: n.negated})
+	case nodeAnchor:
+		p.add(instruction{op: opAnchor, negated: n.negated, anchor: n.anchor, set: n.set})
 	}
 	return nil
 }
@@ -351,7 +352,7 @@ func (p *pattern) step(m *matcher, text string, pc, pos int) (next, end int) {
 			if pos = p.assert(m, text, in, pc, pos); pos < 0 {
 				return stepFail, 0
 			}
-			if in.op != opBoundary {
+			if in.op != opAnchor {
 				pc = in.x
 			}
 		}
@@ -369,14 +370,32 @@ func (p *pattern) assert(m *matcher, text string, in *instruction, pc, pos int) 
 	case opAtomic:
 		return p.run(m, text, pc, pos)
 	}
-	before, _ := utf8.DecodeLastRuneInString(text[:pos])
-	after, _ := utf8.DecodeRuneInString(text[pos:])
-	left := pos > 0 && p.word.has(before)
-	right := pos < len(text) && p.word.has(after)
-	if (left != right) == in.negated {
+	if p.anchored(in, text, pos) == in.negated {
 		return -1
 	}
 	return pos
+}
+
+// anchored reports whether the condition of an opAnchor holds at pos.
+func (p *pattern) anchored(in *instruction, text string, pos int) bool {
+	before, _ := utf8.DecodeLastRuneInString(text[:pos])
+	after, _ := utf8.DecodeRuneInString(text[pos:])
+	start, end := pos == 0, pos == len(text)
+	switch in.anchor {
+	case '^':
+		return start || (before == '\n' && !end)
+	case '$':
+		return end || after == '\n'
+	case 'A':
+		return start
+	case 'z':
+		return end
+	case 'Z':
+		return end || text[pos:] == "\n"
+	case '<':
+		return !start && in.set.has(before)
+	}
+	return (!start && p.word.has(before)) != (!end && p.word.has(after))
 }
 
 // repeat consumes up to max members of the set from pos; low is the end after min of them (-1: too few), high after all.

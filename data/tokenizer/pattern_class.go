@@ -8,11 +8,13 @@ import (
 )
 
 func (p *patternParser) escapeAtom() (*node, error) {
-	if p.accept(`\b`) {
-		return &node{kind: nodeBoundary}, nil
-	}
 	if p.accept(`\B`) {
-		return &node{kind: nodeBoundary, negated: true}, nil
+		return &node{kind: nodeAnchor, anchor: 'b', negated: true}, nil
+	}
+	for _, anchor := range []byte("bAzZ") {
+		if p.accept(`\` + string(anchor)) {
+			return &node{kind: nodeAnchor, anchor: anchor}, nil
+		}
 	}
 	ranges, single, err := p.escape()
 	if err != nil {
@@ -170,6 +172,10 @@ func (p *patternParser) classMember() (ranges []runeRange, single bool, err erro
 	switch {
 	case !p.more():
 		return nil, false, p.errorf("[ without ]")
+	case p.accept(`\w`):
+		return bracketWord(), false, nil
+	case p.accept(`\W`):
+		return complement(bracketWord()), false, nil
 	case p.src[p.pos] == '\\':
 		return p.escape()
 	case p.src[p.pos] == '[':
@@ -179,4 +185,11 @@ func (p *patternParser) classMember() (ranges []runeRange, single bool, err erro
 	}
 	c := p.next()
 	return []runeRange{{c, c}}, true, nil
+}
+
+// bracketWord returns what \w means inside brackets: Oniguruma leaves out six digits of Latin-1 there, ²³¹¼½¾, that
+// are word characters outside.
+func bracketWord() []runeRange {
+	outside := complement(classes()["word"])
+	return complement(normalizeRanges(append(outside, runeRange{0xB2, 0xB3}, runeRange{0xB9, 0xB9}, runeRange{0xBC, 0xBE})))
 }

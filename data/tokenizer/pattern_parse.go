@@ -15,14 +15,14 @@ import (
 type nodeKind uint8
 
 const (
-	nodeEmpty    nodeKind = iota
-	nodeSet               // one code point of set
-	nodeConcat            // subs in order
-	nodeAlt               // the first of subs that fits
-	nodeRepeat            // subs[0], min to max times
-	nodeLook              // subs[0] must (not) follow
-	nodeAtomic            // subs[0] without backtracking into it
-	nodeBoundary          // \b, or \B when negated
+	nodeEmpty  nodeKind = iota
+	nodeSet             // one code point of set
+	nodeConcat          // subs in order
+	nodeAlt             // the first of subs that fits
+	nodeRepeat          // subs[0], min to max times
+	nodeLook            // subs[0] must (not) follow
+	nodeAtomic          // subs[0] without backtracking into it
+	nodeAnchor          // a condition on the place: see node.anchor
 )
 
 type greed uint8
@@ -40,7 +40,9 @@ type node struct {
 	subs     []*node
 	min, max int // nodeRepeat; max < 0 is no limit
 	greed    greed
-	negated  bool // nodeLook, nodeBoundary
+	negated  bool // nodeLook, nodeAnchor
+	// anchor is b (\b), ^, $, A, z, Z (as after a backslash) or < (the code point before is in set).
+	anchor byte
 }
 
 // patternParser reads a pattern from left to right.
@@ -158,7 +160,8 @@ func (p *patternParser) quantified(atom *node) (*node, error) {
 	return atom, nil
 }
 
-// interval reads {n}, {n,}, {,m} and {n,m}. Ruby gives a following ? or + another meaning than Perl: refused.
+// interval reads {n}, {n,}, {,m} and {n,m}. As in Ruby, ? behind a range makes it lazy but behind {n} makes it
+// optional, and + repeats the whole.
 func (p *patternParser) interval(rep *node) error {
 	end := strings.IndexByte(p.src[p.pos:], '}')
 	if end < 0 {
@@ -183,8 +186,8 @@ func (p *patternParser) interval(rep *node) error {
 		return p.errorf("repeat count outside 0..1000 or descending")
 	}
 	p.pos += end + 1
-	if p.more() && (p.src[p.pos] == '?' || p.src[p.pos] == '+') {
-		return p.errorf("{n,m}%c is not supported", p.src[p.pos])
+	if isRange && p.accept("?") {
+		rep.greed = lazy
 	}
 	return nil
 }
@@ -206,7 +209,10 @@ func (p *patternParser) atom() (*node, error) {
 	case '.':
 		p.pos++
 		return &node{kind: nodeSet, set: newCharSet(complement([]runeRange{{'\n', '\n'}}))}, nil
-	case '^', '$', '*', '+', '?', '{':
+	case '^', '$':
+		p.pos++
+		return &node{kind: nodeAnchor, anchor: c}, nil
+	case '*', '+', '?', '{':
 		return nil, p.errorf("%q is not supported here", string(c))
 	}
 	return p.literal(p.next()), nil
@@ -232,6 +238,9 @@ func (p *patternParser) group() (*node, error) {
 	outer := p.fold
 	defer func() { p.fold = outer }()
 	wrap := func(n *node) *node { return n }
+	behind := func(negated bool) func(*node) *node {
+		return func(n *node) *node { return &node{kind: nodeAnchor, anchor: '<', subs: []*node{n}, negated: negated} }
+	}
 	look := func(negated bool) func(*node) *node {
 		return func(n *node) *node { return &node{kind: nodeLook, subs: []*node{n}, negated: negated} }
 	}
@@ -245,6 +254,10 @@ func (p *patternParser) group() (*node, error) {
 		wrap = look(false)
 	case p.accept("?!"):
 		wrap = look(true)
+	case p.accept("?<="):
+		wrap = behind(false)
+	case p.accept("?<!"):
+		wrap = behind(true)
 	case p.accept("?>"):
 		wrap = func(n *node) *node { return &node{kind: nodeAtomic, subs: []*node{n}} }
 	case p.accept("?i)"):
@@ -262,5 +275,12 @@ func (p *patternParser) group() (*node, error) {
 	if !p.accept(")") {
 		return nil, p.errorf("( without )")
 	}
-	return wrap(n), nil
+	n = wrap(n)
+	if n.anchor == '<' {
+		if n.subs[0].kind != nodeSet {
+			return nil, p.errorf("look-behind of more than one character is not supported")
+		}
+		n.set, n.subs = n.subs[0].set, nil
+	}
+	return n, nil
 }
