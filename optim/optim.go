@@ -3,7 +3,7 @@
 package optim
 
 import (
-	"fmt"
+	"slices"
 
 	"salsa/internal/fault"
 	"salsa/internal/safetensors"
@@ -142,11 +142,14 @@ func (o *AdamW) Load(path string) error {
 	if len(names) != len(infos) {
 		return fault.Inputf("%s holds %d tensors and this optimizer needs %d; resume with the options of the run's run.yaml", path, len(infos), len(names))
 	}
-	for i, name := range names {
+	for i, name := range names { // all or nothing is loaded
 		info, ok := infos[name]
-		if !ok || fmt.Sprint(info.Shape) != fmt.Sprint(tensors[i].Shape()) || info.DType != "F32" {
+		if !ok || !slices.Equal(info.Shape, tensors[i].Shape()) || info.DType != "F32" {
 			return fault.Inputf("%s: %s is missing or has another shape; resume with the options of the run's run.yaml", path, name)
 		}
+	}
+	for i, name := range names {
+		info := infos[name]
 		buf, err := file.Read(info, nil)
 		if err != nil {
 			return err

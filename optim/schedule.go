@@ -9,7 +9,8 @@ import (
 type Schedule func(step, total int) float64
 
 // NewSchedule makes a schedule by name: constant, linear or cosine decay to 0, each after a linear warm-up over
-// the first warmup share of the steps.
+// the first warmup share of the steps, rounded up. As in transformers the warm-up begins at 0, so that its first
+// step moves nothing, and the decay would reach 0 one step after the last.
 func NewSchedule(kind string, peak, warmup float64) (Schedule, error) {
 	var decay func(progress float64) float64
 	switch kind {
