@@ -42,17 +42,55 @@ func (o *ReportOptions) Validate() error {
 
 // Report runs the job. It writes OUT/report.html, OUT/report.json (the numbers behind the page) and, where PPO or
 // SALSA ran, OUT/frontier.svg. Parts that are missing are named in the page, not guessed.
-func Report(ctx context.Context, o *ReportOptions) (map[string]float64, error) {
-	if err := checkpoint.PrepareOut(o.Out, false); err != nil {
-		return nil, err
-	}
-	page := report.Report{Title: o.Title, Subtitle: o.Lead, Series: []string{"PPO", "SALSA"}}
-	raw, err := json.Marshal(map[string]string{"title": o.Title})
+func Report(_ context.Context, o *ReportOptions) (map[string]float64, error) {
+	m, err := o.read()
 	if err != nil {
 		return nil, err
 	}
-	if err := checkpoint.WriteFileAtomic(filepath.Join(o.Out, "report.json"), raw); err != nil {
+	if err := checkpoint.PrepareOut(o.Out, false); err != nil {
 		return nil, err
 	}
-	return map[string]float64{}, page.WriteFile(filepath.Join(o.Out, "report.html"))
+	list := m.contenders()
+	f, err := m.findings(o.Title, list)
+	if err != nil {
+		return nil, err
+	}
+	page, err := m.page(o, f, list)
+	if err != nil {
+		return nil, err
+	}
+	if err := page.WriteFile(filepath.Join(o.Out, "report.html")); err != nil {
+		return nil, err
+	}
+	if charts := m.frontierCharts(m.stride()); len(charts) > 0 {
+		if err := report.WriteSVGFile(filepath.Join(o.Out, "frontier.svg"), charts[0], page.Series...); err != nil {
+			return nil, err
+		}
+	}
+	raw, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return f.scalars(), checkpoint.WriteFileAtomic(filepath.Join(o.Out, "report.json"), append(raw, '\n'))
+}
+
+// page puts the report together.
+func (m *material) page(o *ReportOptions, f *findings, list []contender) (*report.Report, error) {
+	ran, err := m.whatRan(f)
+	if err != nil {
+		return nil, err
+	}
+	stride := m.stride()
+	page := &report.Report{Title: o.Title, Subtitle: o.Lead, Series: []string{namePPO, nameSALSA}, Footer: madeBy()}
+	for _, run := range m.sft {
+		page.Series = append(page.Series, m.display(run.name))
+	}
+	page.Series = append(page.Series, nameSoup)
+	page.Lead = append(page.Lead, f.Verdict.note())
+	if tiles := m.tiles(f, list); len(tiles) > 0 {
+		page.Lead = append(page.Lead, tiles)
+	}
+	page.Sections = []report.Section{ran, m.frontierSection(f, stride), m.learning(stride), m.sweepSection(), m.finalSection(f, list),
+		m.samplesSection(list), m.limits(o, stride)}
+	return page, nil
 }

@@ -1,0 +1,229 @@
+package job
+
+// Sections of a report about eval.json: the table, its pictures, and samples side by side.
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"salsa/internal/report"
+)
+
+// finalSection is the final evaluation on held-out prompts.
+func (m *material) finalSection(f *findings, list []contender) report.Section {
+	s := report.Section{Title: "Final evaluation"}
+	if m.eval == nil {
+		s.Blocks = append(s.Blocks, left("The final evaluation", "there is no `eval.json` (`salsa eval`, then `--eval`)"))
+		return s
+	}
+	s.Intro = fmt.Sprintf("%d held-out prompts, %d samples each at temperature %g; the same judges for all. Seeds of a method are averaged.", len(m.eval.Prompts), m.eval.Samples, m.eval.Temperature)
+	s.Blocks = append(s.Blocks, m.finalTable(f))
+	var charts report.Columns
+	for _, x := range m.measures() {
+		switch x.key {
+		case "gold":
+			charts = append(charts, f.bars("Gold reward", x.key, report.Axis{Label: "share of the optimum", Percent: true}))
+		case "reward":
+			charts = append(charts, f.bars("Reward model's score", x.key, report.Axis{Label: "score"}))
+		}
+	}
+	if rates := f.rateBars(); len(rates.Rows) > 0 {
+		charts = append(charts, rates)
+	} else {
+		s.Blocks = append(s.Blocks, left("Win rates", "PPO was not evaluated, or nothing but PPO was"))
+	}
+	if chart, ok := m.heldOutFrontier(list); ok {
+		charts = append(charts, chart)
+	}
+	if len(charts) > 0 {
+		s.Blocks = append(s.Blocks, charts)
+	}
+	s.Blocks = append(s.Blocks, m.perModel())
+	return s
+}
+
+// finalTable is a row per method, a column per measure.
+func (m *material) finalTable(f *findings) report.Table {
+	t := report.Table{Columns: []report.Column{{Name: "Model"}}, Caption: "Means with 95 % bootstrap intervals over prompts. Win rates against PPO: every seed against every seed, sample by sample, ties count half."}
+	measures := m.measures()
+	winGold := slices.ContainsFunc(f.Table, func(r tableRow) bool { return r.WinGold != nil })
+	winScore := slices.ContainsFunc(f.Table, func(r tableRow) bool { return r.WinScore != nil })
+	for _, x := range measures {
+		best := map[string]report.Best{"gold": report.Highest, "reward": report.Highest}[x.key]
+		t.Columns = append(t.Columns, report.Column{Name: capital(x.title), Numeric: true, Best: best})
+	}
+	if winGold {
+		t.Columns = append(t.Columns, report.Column{Name: "Wins by gold, %", Numeric: true, Best: report.Highest})
+	}
+	if winScore {
+		t.Columns = append(t.Columns, report.Column{Name: "Wins by score, %", Numeric: true, Best: report.Highest})
+	}
+	for _, r := range f.Table {
+		name := report.Text(r.Method)
+		if r.Models > 1 {
+			name.Detail = fmt.Sprintf("%d seeds", r.Models)
+		}
+		row := []report.Cell{name}
+		for _, x := range measures {
+			row = append(row, cellOf(r.Measures, x))
+		}
+		if winGold {
+			row = append(row, percent(r.WinGold))
+		}
+		if winScore {
+			row = append(row, percent(r.WinScore))
+		}
+		t.Rows = append(t.Rows, row)
+	}
+	return t
+}
+
+func cellOf(measures map[string]estimate, x measure) report.Cell {
+	e, ok := measures[x.key]
+	if !ok {
+		return report.Text("–")
+	}
+	return report.Estimated(e.Mean, e.Low, e.High, x.digits)
+}
+
+func percent(e *estimate) report.Cell {
+	if e == nil {
+		return report.Text("–")
+	}
+	return report.Estimated(100*e.Mean, 100*e.Low, 100*e.High, 1)
+}
+
+// bars draws a measure of all methods.
+func (f *findings) bars(title, key string, axis report.Axis) report.BarCI {
+	chart := report.BarCI{Title: title, X: axis}
+	for _, r := range f.Table {
+		if e, ok := r.Measures[key]; ok {
+			chart.Rows = append(chart.Rows, report.Estimate{Label: r.Method, Series: r.Method, Value: e.Mean, Low: e.Low, High: e.High})
+		}
+	}
+	return chart
+}
+
+// rateBars draws the win rates against PPO.
+func (f *findings) rateBars() report.BarCI {
+	chart := report.BarCI{Title: "Win rate against PPO", X: report.Axis{Label: "wins, ties half", Percent: true}, Reference: 0.5, ReferenceText: "even"}
+	for _, judge := range []struct {
+		label string
+		of    func(r tableRow) *estimate
+	}{{"by gold", func(r tableRow) *estimate { return r.WinGold }}, {"by score", func(r tableRow) *estimate { return r.WinScore }}} {
+		for _, r := range f.Table {
+			if e := judge.of(r); e != nil {
+				chart.Rows = append(chart.Rows, report.Estimate{Label: judge.label, Series: r.Method, Value: e.Mean, Low: e.Low, High: e.High})
+			}
+		}
+	}
+	return chart
+}
+
+// heldOutFrontier places every evaluated model by its KL and its reward.
+func (m *material) heldOutFrontier(list []contender) (chart report.ScatterChart, ok bool) {
+	measures := m.measures()
+	at := slices.IndexFunc(measures, func(x measure) bool { return x.key == "kl" })
+	if at < 0 || (measures[0].key != "gold" && measures[0].key != "reward") {
+		return chart, false
+	}
+	kl, reward := measures[at], measures[0]
+	chart = report.ScatterChart{Title: capital(reward.title) + " over KL", X: report.Axis{Label: kl.title, Unit: "nats", Include: []float64{0}},
+		Y: report.Axis{Label: reward.title}, Caption: "Every model of the final evaluation is a point; seeds of a method share colour and shape."}
+	for _, c := range list {
+		g := report.Group{Name: c.name}
+		for i, model := range c.models {
+			if len(kl.of(model)) == 0 || len(reward.of(model)) == 0 {
+				continue
+			}
+			name := ""
+			if c.seeds[i] != "" {
+				name = "seed " + c.seeds[i]
+			}
+			g.Lines = append(g.Lines, report.Trace{Name: name, Points: []report.Point{{X: mean(kl.of(model)), Y: mean(reward.of(model))}}})
+		}
+		if len(g.Lines) > 0 {
+			chart.Groups = append(chart.Groups, g)
+		}
+	}
+	return chart, len(chart.Groups) > 0
+}
+
+// perModel lists every evaluated model by itself, so that seeds can be seen.
+func (m *material) perModel() report.Block {
+	t := report.Table{Columns: []report.Column{{Name: "Model"}}}
+	measures := m.measures()
+	for _, x := range measures {
+		t.Columns = append(t.Columns, report.Column{Name: capital(x.title), Numeric: true})
+	}
+	for i := range m.eval.Models {
+		model := &m.eval.Models[i]
+		row := []report.Cell{report.Text(model.Name)}
+		for _, x := range measures {
+			if values := x.of(model); len(values) > 0 {
+				row = append(row, report.Value(mean(values), x.digits))
+			} else {
+				row = append(row, report.Text("–"))
+			}
+		}
+		t.Rows = append(t.Rows, row)
+	}
+	return report.Details{Summary: fmt.Sprintf("All %d models one by one", len(m.eval.Models)), Blocks: []report.Block{t}}
+}
+
+// shownSamples is how many prompts the samples section shows.
+const shownSamples = 6
+
+// samplesSection sets the answers of the start policy, PPO and SALSA side by side.
+func (m *material) samplesSection(list []contender) report.Section {
+	s := report.Section{Title: "Samples"}
+	var shown []*EvaluatedModel
+	var names []string
+	for _, name := range []string{m.display(m.base), namePPO, nameSALSA} {
+		if c := find(list, name); c != nil && len(c.models[0].Text) > 0 {
+			shown, names = append(shown, c.models[0]), append(names, name)
+		}
+	}
+	if len(shown) == 0 {
+		s.Blocks = append(s.Blocks, left("Samples side by side", "no evaluated model of these methods has its texts in an `eval.json`"))
+		return s
+	}
+	count := min(shownSamples, len(m.eval.Prompts))
+	s.Intro = fmt.Sprintf("%d held-out prompts at even distances through the list, for each the first sample of each method's first seed: chosen by place, not by looks.", count)
+	block := report.Samples{Methods: names}
+	for i := range count {
+		prompt := i * len(m.eval.Prompts) / count
+		row := report.SampleRow{Prompt: m.eval.Prompts[prompt]}
+		for _, model := range shown {
+			row.Answers = append(row.Answers, answerOf(model, prompt*m.eval.Samples))
+		}
+		block.Rows = append(block.Rows, row)
+	}
+	s.Blocks = append(s.Blocks, block)
+	return s
+}
+
+// answerOf is a sample with what it is ranked by, gold if there is one, as its score.
+func answerOf(e *EvaluatedModel, at int) report.Sample {
+	a := report.Sample{Text: e.Text[at], Score: math.NaN()}
+	var notes []string
+	switch {
+	case len(e.Gold) > 0 && len(e.Reward) > 0:
+		a.Score = e.Gold[at]
+		notes = append(notes, "(gold)", "reward model "+report.Number(e.Reward[at], 2))
+	case len(e.Gold) > 0:
+		a.Score = e.Gold[at]
+		notes = append(notes, "(gold)")
+	case len(e.Reward) > 0:
+		a.Score = e.Reward[at]
+		notes = append(notes, "(reward model)")
+	}
+	notes = append(notes, fmt.Sprintf("%d tokens", e.Length[at]))
+	if !e.Ended[at] {
+		notes = append(notes, "cut off")
+	}
+	a.Note = strings.Join(notes, " · ")
+	return a
+}
