@@ -32,9 +32,11 @@ var may = map[string][]string{
 	"trainers": {"internal", "data", "tensor", "dist", "nn", "optim", "models"},
 	"eval":     {"internal", "data", "tensor", "nn", "models"},
 
+	"recipes": {}, // embedded text
+
 	// What a command does once its flags are read is shared by the commands and the pipeline's stages.
 	"internal/job": everything,
-	"cmd":          append([]string{"internal/job"}, everything...),
+	"cmd":          append([]string{"internal/job", "recipes"}, everything...),
 	"bench":        everything,
 }
 
