@@ -98,7 +98,7 @@ func FuzzPattern(f *testing.F) {
 	f.Add(`'s| ?[a-z]+|[^\s\d]+?x|\d{1,3}|\s+`, "it's 1234 x")
 	f.Add(`(?:ab|a)(?:bc)?|[-x.]*z`, "abc..z")
 	f.Fuzz(func(t *testing.T, src, text string) {
-		if len(src) > 40 || len(text) > 20 || strings.Contains(text, "\v") || strings.ContainsAny(src, `vWwSBbpPQECxuAzGi^$,&:`) || !ascii(src+text) {
+		if len(src) > 40 || strings.Contains(src, "}?") || len(text) > 20 || strings.Contains(text, "\v") || strings.ContainsAny(src, `vWwSBbpPQECxuAzGi^$,&:`) || !ascii(src+text) {
 			return
 		}
 		p, err := compilePattern(src)
