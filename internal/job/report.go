@@ -62,7 +62,7 @@ func Report(_ context.Context, o *ReportOptions) (map[string]float64, error) {
 	if err := page.WriteFile(filepath.Join(o.Out, "report.html")); err != nil {
 		return nil, err
 	}
-	if charts := m.frontierCharts(m.stride()); len(charts) > 0 {
+	if charts := m.frontierCharts(m.stride(frontierPoints)); len(charts) > 0 {
 		if err := report.WriteSVGFile(filepath.Join(o.Out, "frontier.svg"), charts[0], page.Series...); err != nil {
 			return nil, err
 		}
@@ -80,17 +80,19 @@ func (m *material) page(o *ReportOptions, f *findings, list []contender) (*repor
 	if err != nil {
 		return nil, err
 	}
-	stride := m.stride()
 	page := &report.Report{Title: o.Title, Subtitle: o.Lead, Series: []string{namePPO, nameSALSA}, Footer: madeBy()}
 	for _, run := range m.sft {
 		page.Series = append(page.Series, m.display(run.name))
 	}
-	page.Series = append(page.Series, nameSoup)
+	page.Series = append(page.Series, nameSoup, seriesAccuracy, seriesLoss)
 	page.Lead = append(page.Lead, f.Verdict.note())
-	if tiles := m.tiles(f, list); len(tiles) > 0 {
+	if tiles := m.tiles(f); len(tiles) > 0 {
 		page.Lead = append(page.Lead, tiles)
 	}
-	page.Sections = []report.Section{ran, m.frontierSection(f, stride), m.learning(stride), m.sweepSection(), m.finalSection(f, list),
-		m.samplesSection(list), m.limits(o, stride)}
+	if len(f.diffs) > 0 {
+		page.Lead = append(page.Lead, m.differenceTable(f))
+	}
+	page.Sections = []report.Section{ran, m.frontierSection(f, m.stride(frontierPoints)), m.learning(m.stride(curvePoints)), m.sweepSection(),
+		m.finalSection(f, list), m.samplesSection(list), m.limits(o)}
 	return page, nil
 }

@@ -19,8 +19,11 @@ const (
 	keyKLStart = "objective/kl_start"
 )
 
-// curvePoints is how many points a curve has at most.
-const curvePoints = 40
+// Most points of a curve over steps, and of a frontier, whose points carry the noise of two metrics.
+const (
+	curvePoints    = 60
+	frontierPoints = 30
+)
 
 // method is PPO or SALSA with the runs of its seeds.
 type method struct {
@@ -39,15 +42,16 @@ func (m *material) methods() []method {
 	return list
 }
 
-// stride is how many steps make a point: the same for all runs, so that points of all seeds and methods line up.
-func (m *material) stride() int {
+// stride is how many steps make a point so that no curve has more than the given points: the same for all runs, so
+// that seeds and methods line up.
+func (m *material) stride(points int) int {
 	last := 0
 	for _, x := range m.methods() {
 		for _, run := range x.runs {
 			last = max(last, run.steps())
 		}
 	}
-	return max(1, (last+curvePoints-1)/curvePoints)
+	return max(1, (last+points-1)/points)
 }
 
 // binned averages a metric over each stride of steps; entry i covers steps i·stride+1 to (i+1)·stride and is NaN

@@ -36,7 +36,7 @@ type measure struct {
 func (m *material) measures() []measure {
 	all := []measure{
 		{"gold", "gold reward", 3, func(e *EvaluatedModel) []float64 { return e.Gold }},
-		{"reward", "reward model's score", 2, func(e *EvaluatedModel) []float64 { return e.Reward }},
+		{"reward", "reward model's score", 3, func(e *EvaluatedModel) []float64 { return e.Reward }},
 		{"kl", "KL to " + m.display(m.base), 2, func(e *EvaluatedModel) []float64 { return e.KL[m.base] }},
 		{"kl_soup", "KL to the soup", 2, func(e *EvaluatedModel) []float64 { return e.KL[m.soup] }},
 		{"length", "tokens", 1, func(e *EvaluatedModel) []float64 { return lengthsOf(e) }},
@@ -171,6 +171,7 @@ type difference struct {
 	interval eval.Interval
 	seeds    []string // that both have
 	perSeed  []float64
+	overSeed *eval.Interval // Student's, over perSeed; nil with fewer than two seeds
 }
 
 // differ compares a and b on the same prompts; ok is false where one of them lacks the measure.
@@ -191,7 +192,22 @@ func differ(a, b *contender, x measure, samples int) (d difference, ok bool, err
 		d.seeds = append(d.seeds, seed)
 		d.perSeed = append(d.perSeed, mean(p.perPrompt(x, samples))-mean(q.perPrompt(x, samples)))
 	}
-	return d, true, nil
+	if len(d.perSeed) < 2 {
+		return d, true, nil
+	}
+	over, err := eval.MeanT(d.perSeed, 0)
+	d.overSeed = &over
+	return d, err == nil, err
+}
+
+// row is the difference as report.json holds it.
+func (d *difference) row() diffRow {
+	row := diffRow{Measure: d.measure.key, estimate: estimateOf(d.interval), Seeds: d.seeds, PerSeed: d.perSeed}
+	if d.overSeed != nil {
+		over := estimateOf(*d.overSeed)
+		row.OverSeeds = &over
+	}
+	return row
 }
 
 // agree reports whether every seed points to the side of the mean.
@@ -204,8 +220,11 @@ func (d *difference) agree() bool {
 	return true
 }
 
-// beyondChance reports whether the interval leaves out 0.
-func (d *difference) beyondChance() bool { return d.interval.Excludes(0) }
+// beyondPrompts reports whether the interval over prompts leaves out 0.
+func (d *difference) beyondPrompts() bool { return d.interval.Excludes(0) }
+
+// beyondSeeds reports whether the interval over seeds leaves out 0, which takes two seeds at least.
+func (d *difference) beyondSeeds() bool { return d.overSeed != nil && d.overSeed.Excludes(0) }
 
 // winRate plays every seed of a against every seed of b, sample by sample; games of a prompt are one cluster.
 func winRate(a, b *contender, x measure, e *Evaluation) (w eval.WinRate, ok bool, err error) {

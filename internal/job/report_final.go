@@ -19,7 +19,7 @@ func (m *material) finalSection(f *findings, list []contender) report.Section {
 		return s
 	}
 	s.Intro = fmt.Sprintf("%d held-out prompts, %d samples each at temperature %g; the same judges for all. Seeds of a method are averaged.", len(m.eval.Prompts), m.eval.Samples, m.eval.Temperature)
-	s.Blocks = append(s.Blocks, m.finalTable(f))
+	s.Blocks = append(s.Blocks, m.rewardTable(f), m.distanceTable(f))
 	var charts report.Columns
 	for _, x := range m.measures() {
 		switch x.key {
@@ -44,36 +44,65 @@ func (m *material) finalSection(f *findings, list []contender) report.Section {
 	return s
 }
 
-// finalTable is a row per method, a column per measure.
-func (m *material) finalTable(f *findings) report.Table {
-	t := report.Table{Columns: []report.Column{{Name: "Model"}}, Caption: "Means with 95 % bootstrap intervals over prompts. Win rates against PPO: every seed against every seed, sample by sample, ties count half."}
-	measures := m.measures()
-	winGold := slices.ContainsFunc(f.Table, func(r tableRow) bool { return r.WinGold != nil })
-	winScore := slices.ContainsFunc(f.Table, func(r tableRow) bool { return r.WinScore != nil })
-	for _, x := range measures {
-		best := map[string]report.Best{"gold": report.Highest, "reward": report.Highest}[x.key]
-		t.Columns = append(t.Columns, report.Column{Name: capital(x.title), Numeric: true, Best: best})
+// rewardTable is what the judges say of each method.
+func (m *material) rewardTable(f *findings) report.Table {
+	t := report.Table{Title: "Rewards", Columns: []report.Column{{Name: "Model"}},
+		Caption: "Means with 95 % bootstrap intervals over prompts. Win rates against PPO: every seed against every seed, sample by sample, ties count half."}
+	judges := slices.DeleteFunc(m.measures(), func(x measure) bool { return x.key != "gold" && x.key != "reward" })
+	for _, x := range judges {
+		t.Columns = append(t.Columns, report.Column{Name: capital(x.title), Numeric: true, Best: report.Highest})
 	}
-	if winGold {
-		t.Columns = append(t.Columns, report.Column{Name: "Wins by gold, %", Numeric: true, Best: report.Highest})
-	}
-	if winScore {
-		t.Columns = append(t.Columns, report.Column{Name: "Wins by score, %", Numeric: true, Best: report.Highest})
+	for _, x := range judges {
+		t.Columns = append(t.Columns, report.Column{Name: "Wins by " + shortName(x.key) + ", %", Numeric: true, Best: report.Highest})
 	}
 	for _, r := range f.Table {
-		name := report.Text(r.Method)
-		if r.Models > 1 {
-			name.Detail = fmt.Sprintf("%d seeds", r.Models)
-		}
-		row := []report.Cell{name}
-		for _, x := range measures {
+		row := []report.Cell{r.label()}
+		for _, x := range judges {
 			row = append(row, cellOf(r.Measures, x))
 		}
-		if winGold {
-			row = append(row, percent(r.WinGold))
+		for _, x := range judges {
+			row = append(row, percent(r.winsBy(x.key)))
 		}
-		if winScore {
-			row = append(row, percent(r.WinScore))
+		t.Rows = append(t.Rows, row)
+	}
+	return t
+}
+
+// shortName is a judge's name in a narrow place.
+func shortName(key string) string {
+	if key == "reward" {
+		return "score"
+	}
+	return key
+}
+
+func (r tableRow) winsBy(key string) *estimate {
+	if key == "gold" {
+		return r.WinGold
+	}
+	return r.WinScore
+}
+
+// label names the row's method and its seeds.
+func (r tableRow) label() report.Cell {
+	name := report.Text(r.Method)
+	if r.Models > 1 {
+		name.Detail = fmt.Sprintf("%d seeds", r.Models)
+	}
+	return name
+}
+
+// distanceTable is how far each method moved, and the form of its completions.
+func (m *material) distanceTable(f *findings) report.Table {
+	t := report.Table{Title: "Distance and form", Columns: []report.Column{{Name: "Model"}}, Caption: "KL in nats per completion; a sampled estimate, which may fall below 0 where two models hardly differ."}
+	measures := slices.DeleteFunc(m.measures(), func(x measure) bool { return x.key == "gold" || x.key == "reward" })
+	for _, x := range measures {
+		t.Columns = append(t.Columns, report.Column{Name: capital(x.title), Numeric: true})
+	}
+	for _, r := range f.Table {
+		row := []report.Cell{r.label()}
+		for _, x := range measures {
+			row = append(row, cellOf(r.Measures, x))
 		}
 		t.Rows = append(t.Rows, row)
 	}
@@ -192,7 +221,10 @@ func (m *material) samplesSection(list []contender) report.Section {
 	}
 	count := min(shownSamples, len(m.eval.Prompts))
 	s.Intro = fmt.Sprintf("%d held-out prompts at even distances through the list, for each the first sample of each method's first seed: chosen by place, not by looks.", count)
-	block := report.Samples{Methods: names}
+	block := report.Samples{Methods: names, ScoreName: "gold"}
+	if len(shown[0].Gold) == 0 {
+		block.ScoreName = "score"
+	}
 	for i := range count {
 		prompt := i * len(m.eval.Prompts) / count
 		row := report.SampleRow{Prompt: m.eval.Prompts[prompt]}
@@ -205,20 +237,18 @@ func (m *material) samplesSection(list []contender) report.Section {
 	return s
 }
 
-// answerOf is a sample with what it is ranked by, gold if there is one, as its score.
+// answerOf is a sample with its gold reward below it, or the reward model's score where there is no gold.
 func answerOf(e *EvaluatedModel, at int) report.Sample {
-	a := report.Sample{Text: e.Text[at], Score: math.NaN()}
+	a := report.Sample{Text: strings.TrimSpace(e.Text[at]), Score: math.NaN()}
 	var notes []string
 	switch {
-	case len(e.Gold) > 0 && len(e.Reward) > 0:
-		a.Score = e.Gold[at]
-		notes = append(notes, "(gold)", "reward model "+report.Number(e.Reward[at], 2))
 	case len(e.Gold) > 0:
 		a.Score = e.Gold[at]
-		notes = append(notes, "(gold)")
 	case len(e.Reward) > 0:
 		a.Score = e.Reward[at]
-		notes = append(notes, "(reward model)")
+	}
+	if len(e.Gold) > 0 && len(e.Reward) > 0 {
+		notes = append(notes, "reward model "+fixedDigits(e.Reward[at], 2))
 	}
 	notes = append(notes, fmt.Sprintf("%d tokens", e.Length[at]))
 	if !e.Ended[at] {

@@ -34,7 +34,7 @@ func (m *material) findings(title string, list []contender) (*findings, error) {
 			return nil, err
 		}
 	}
-	stride := m.stride()
+	stride := m.stride(frontierPoints)
 	for _, key := range []string{keyGold, keyScore} {
 		f.Summits = append(f.Summits, m.summits(key, stride)...)
 	}
@@ -79,7 +79,7 @@ func (m *material) evaluate(f *findings, list []contender) error {
 			continue
 		}
 		f.diffs = append(f.diffs, d)
-		f.Differences = append(f.Differences, diffRow{Measure: x.key, estimate: estimateOf(d.interval), Seeds: d.seeds, PerSeed: d.perSeed})
+		f.Differences = append(f.Differences, d.row())
 	}
 	for _, c := range []*contender{ppo, salsa} {
 		if c == nil || base == nil {

@@ -4,6 +4,7 @@ package job
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"salsa/internal/report"
@@ -51,23 +52,28 @@ func (m *material) frontierSection(f *findings, stride int) report.Section {
 	return s
 }
 
-// bendText tells what a method's gold curve does.
+// bendText tells what a method's gold curve does, and whether the reward model noticed.
 func bendText(gold summit, all []summit) string {
-	out := fmt.Sprintf("**%s**: mean gold %s at KL %s (step %d) is the best of the curve", gold.Method,
-		report.Number(gold.Best.Value, 3), report.Number(gold.Best.KL, 1), gold.BestAt)
+	at := func(p spot) string { return fmt.Sprintf("%s at KL %s", fixedDigits(p.Value, 3), fixedDigits(p.KL, 1)) }
 	if !gold.bent() {
-		return out + fmt.Sprintf("; it ends at %s (KL %s), not clearly below it: no over-optimisation shows within these steps.", report.Number(gold.Last.Value, 3), report.Number(gold.Last.KL, 1))
+		return fmt.Sprintf("**%s**: gold goes from %s to %s. Its best, %s, is not clearly above its end: no over-optimisation shows within these steps.",
+			gold.Method, at(gold.First), at(gold.Last), at(gold.Best))
 	}
-	out += fmt.Sprintf(", and it falls to %s at KL %s", report.Number(gold.Last.Value, 3), report.Number(gold.Last.KL, 1))
+	out := fmt.Sprintf("**%s**: gold rises from %s to %s (step %d) and then falls to %s", gold.Method, at(gold.First), at(gold.Best), gold.BestAt, at(gold.Last))
+	if gold.Best == gold.First {
+		out = fmt.Sprintf("**%s**: gold never rises; it falls from %s to %s", gold.Method, at(gold.First), at(gold.Last))
+	}
 	for _, score := range all {
 		if score.Metric != keyScore || score.Method != gold.Method {
 			continue
 		}
-		if !score.bent() {
-			return out + fmt.Sprintf(" while the reward model's score stays up (best %s, end %s): over-optimisation.", report.Number(score.Best.Value, 2), report.Number(score.Last.Value, 2))
+		rise := fmt.Sprintf("the reward model's score goes from %s to %s", fixedDigits(score.First.Value, 2), fixedDigits(score.Last.Value, 2))
+		if score.Last.Value > score.First.Value && !score.bent() {
+			return out + ", while " + rise + ": over-optimisation."
 		}
+		return out + ", and " + rise + ": not over-optimisation alone, the run as a whole went wrong."
 	}
-	return out + "; the score falls too, so this is a run that went off, not only a reward model that was gamed."
+	return out + "."
 }
 
 // equalTable compares the mean curves at equal KL.
@@ -76,15 +82,15 @@ func (m *material) equalTable(f *findings) report.Table {
 	if m.frontierKey() != keyGold {
 		what, digits = "score", 2
 	}
-	t := report.Table{Title: "At equal KL", Columns: []report.Column{{Name: "KL to the start policy", Numeric: true}, {Name: "PPO, " + what, Numeric: true},
-		{Name: "SALSA, " + what, Numeric: true}, {Name: "SALSA − PPO", Numeric: true}, {Name: "by seed"}},
+	t := report.Table{Title: "At equal KL", Columns: []report.Column{{Name: "KL to the start policy"}, {Name: "PPO, " + what, Numeric: true},
+		{Name: "SALSA, " + what, Numeric: true}, {Name: "SALSA − PPO", Numeric: true}, {Name: "By seed"}},
 		Caption: "Read off the bold curves by interpolation, within the range that both reach; where a curve passes a KL more than once, at its best. Seeds are compared where both of a seed came so far; no interval is given, for points of one run are not independent."}
 	for _, e := range f.EqualKL {
 		var seeds []string
 		for _, v := range e.PerSeed {
 			seeds = append(seeds, signed(v, digits))
 		}
-		t.Rows = append(t.Rows, []report.Cell{report.Value(e.KL, 1), report.Value(e.PPO, digits), report.Value(e.SALSA, digits),
+		t.Rows = append(t.Rows, []report.Cell{report.Text(fixedDigits(e.KL, 1)), report.Text(fixedDigits(e.PPO, digits)), report.Text(fixedDigits(e.SALSA, digits)),
 			report.Text(signed(e.SALSA-e.PPO, digits)), report.Text(strings.Join(seeds, ", "))})
 	}
 	return t
@@ -95,7 +101,7 @@ func (m *material) learning(stride int) report.Section {
 	s := report.Section{Title: "Learning curves", Intro: fmt.Sprintf("Means over seeds, a point for %s; the band goes from the lowest seed to the highest.", strideText(stride))}
 	main := []struct{ title, unit, key string }{
 		{"Gold reward", "share of the optimum", keyGold}, {"Reward model's score", "", keyScore},
-		{"KL to the own reference", "nats per completion", keyKL}, {"KL to the start policy", "nats per completion", keyKLStart},
+		{"KL to its own reference", "nats per completion", keyKL}, {"KL to the start policy", "nats per completion", keyKLStart},
 		{"Completion length", "tokens", "completions/mean_length"}, {"Entropy", "nats per token", "policy/entropy_avg"},
 	}
 	more := []struct{ title, unit, key string }{
@@ -137,7 +143,7 @@ func (m *material) learning(stride int) report.Section {
 
 // sftChart draws the training losses of the SFT runs, and their held-out losses where they were measured on the way.
 func (m *material) sftChart() report.LineChart {
-	chart := report.LineChart{Title: "SFT: loss per token", X: report.Axis{Label: "step"}, Y: report.Axis{Unit: "nats"}}
+	chart := report.LineChart{Title: "SFT: loss per token", X: report.Axis{Label: "step"}, Y: report.Axis{Label: "nats"}}
 	var held []string
 	for _, run := range m.sft {
 		chart.Series = append(chart.Series, run.line(m.display(run.name), "loss"))
@@ -151,10 +157,16 @@ func (m *material) sftChart() report.LineChart {
 	return chart
 }
 
+// Lines of the reward model's chart; they keep colours of their own, so that none looks like a method's.
+const (
+	seriesAccuracy = "accuracy"
+	seriesLoss     = "loss"
+)
+
 // rewardChart draws the reward model's accuracy, a point for a stride of its own.
 func (m *material) rewardChart() report.LineChart {
 	chart := report.LineChart{Title: "Reward model: accuracy and loss", X: report.Axis{Label: "step"},
-		Series: []report.Series{m.reward.line("accuracy", "accuracy"), m.reward.line("loss", "loss")}}
+		Series: []report.Series{m.reward.line(seriesAccuracy, "accuracy"), m.reward.line(seriesLoss, "loss")}}
 	if a := m.reward.accuracy(); a.Held > 0 {
 		chart.Caption = fmt.Sprintf("Accuracy: share of pairs where the chosen answer scores higher. At the end %s %% on held-out pairs, %s %% in training. No model can foresee an annotator's own slips.",
 			report.Number(100*a.Held, 1), report.Number(100*a.Train, 1))
@@ -174,7 +186,7 @@ func (r *ranRun) line(name, key string) report.Series {
 
 // sweepSection draws what the mixes of two SFT models are worth.
 func (m *material) sweepSection() report.Section {
-	s := report.Section{Title: "Along the way between two models", Intro: "Each point is a soup α·first + (1−α)·second, measured on held-out rows. If the loss sags or stays level between the ends, the two fine-tunes lie in one basin and their mean is a model too; a hill in between would make it a poor reference."}
+	s := report.Section{Title: "Walk along α", Intro: "Each point is a soup α·first + (1−α)·second, measured on held-out rows. If the loss sags or stays level between the ends, the two fine-tunes lie in one basin and their mean is a model too; a hill in between would make it a poor reference."}
 	if m.sweep == nil || len(m.sweep.Points) == 0 {
 		s.Blocks = append(s.Blocks, left("The walk along α", "there is no `sweep.json` (`salsa soup --sweep 0:1:0.1`)"))
 		return s
@@ -195,17 +207,48 @@ func (m *material) sweepSection() report.Section {
 			}
 		}
 		if len(line.Points) > 0 {
-			charts = append(charts, report.LineChart{Title: x.title, X: report.Axis{Label: "α"}, Y: report.Axis{Unit: x.unit}, Series: []report.Series{line}})
+			charts = append(charts, report.LineChart{Title: x.title, X: report.Axis{Label: "α"}, Y: report.Axis{Label: x.unit}, Series: []report.Series{line}})
 		}
 	}
 	charts = append(charts, m.sweepKL())
 	s.Blocks = append(s.Blocks, charts)
+	if text := m.barrierText(); text != "" {
+		s.Blocks = append(s.Blocks, report.Paragraph(text))
+	}
 	return s
+}
+
+// barrierText tells how far the loss between the ends rises above the straight line from end to end: the barrier
+// that linear mode connectivity is about (Frankle et al. 2020, arXiv 1912.05671).
+func (m *material) barrierText() string {
+	points := m.sweep.Points
+	first, last := points[0], points[len(points)-1]
+	if first.Loss == nil || last.Loss == nil || len(points) < 3 {
+		return ""
+	}
+	worst, at := math.Inf(-1), 0.0
+	for _, p := range points[1 : len(points)-1] {
+		if p.Loss == nil {
+			continue
+		}
+		share := (p.Alpha - first.Alpha) / (last.Alpha - first.Alpha)
+		if rise := *p.Loss - (1-share)**first.Loss - share**last.Loss; rise > worst {
+			worst, at = rise, p.Alpha
+		}
+	}
+	if math.IsInf(worst, -1) {
+		return ""
+	}
+	out := fmt.Sprintf("**Barrier.** Above the straight line between the ends the held-out loss rises by %s at most (α = %g)", signed(worst, 4), at)
+	if worst <= 0 {
+		out = fmt.Sprintf("**No barrier.** The held-out loss never rises above the straight line between the ends (closest: %s at α = %g)", signed(worst, 4), at)
+	}
+	return out + ". Scores, gold and KL come from samples, so their neighbouring points also differ by chance."
 }
 
 // sweepKL draws the KL to each member along α.
 func (m *material) sweepKL() report.LineChart {
-	chart := report.LineChart{Title: "KL to each end", X: report.Axis{Label: "α"}, Y: report.Axis{Unit: "nats per completion", Include: []float64{0}}}
+	chart := report.LineChart{Title: "KL to each end", X: report.Axis{Label: "α"}, Y: report.Axis{Label: "nats per completion", Include: []float64{0}}}
 	for _, dir := range m.sweep.Members {
 		line := report.Series{Name: m.display(lastName(dir))}
 		for _, p := range m.sweep.Points {

@@ -93,6 +93,9 @@ func (m *material) modelItems() ([]report.KeyValue, error) {
 	if x := slices.Concat(m.ppo, m.salsa); len(x) > 0 {
 		add("Prompts", m.dataOf(x[0], "data"))
 	}
+	for _, x := range m.methods() {
+		add("Reference of "+x.name, m.referenceOf(x.runs[0]))
+	}
 	if m.eval != nil {
 		add("Held-out prompts", fmt.Sprintf("%d, %d samples each at temperature %g", len(m.eval.Prompts), m.eval.Samples, m.eval.Temperature))
 	}
@@ -138,9 +141,6 @@ func (m *material) trainingItems() []report.KeyValue {
 		return nil
 	}
 	var items []report.KeyValue
-	for _, x := range list {
-		items = append(items, report.KeyValue{Key: "Reference of " + x.name, Value: m.referenceOf(x.runs[0])})
-	}
 	for _, x := range list {
 		var seeds []string
 		for _, run := range x.runs {
@@ -206,10 +206,10 @@ func (m *material) differing() string {
 }
 
 // limits says how to read the page, and how it was made.
-func (m *material) limits(o *ReportOptions, stride int) report.Section {
+func (m *material) limits(o *ReportOptions) report.Section {
 	s := report.Section{Title: "How to read this", Blocks: []report.Block{
-		report.Paragraph("**Chance.** Prompts, samples and seeds all move these numbers. Intervals resample prompts; the spread of the seeds shows the luck of training, and with few seeds that spread itself is uncertain. Two methods whose seeds overlap are not told apart by one interval that happens to leave out 0."),
-		report.Paragraph(fmt.Sprintf("**Smoothing.** A point of a curve is the mean of %s. The highest point of a noisy curve is a little too high.", strideText(stride))),
+		report.Paragraph("**Chance.** Prompts, samples and seeds all move these numbers. The interval over prompts says what other prompts would have given with these very models; the interval over seeds says what other training runs would have given, and with few seeds it is wide. The verdict names a winner only where both leave out 0."),
+		report.Paragraph(fmt.Sprintf("**Smoothing.** A point is the mean of %s (learning curves) or %s (frontier), and the frontier's bold lines average neighbouring points too. The highest point of a noisy curve is always a little too high.", strideText(m.stride(curvePoints)), strideText(m.stride(frontierPoints)))),
 		report.Paragraph("**KL** is the mean over sampled completions of the whole completion's log-ratio, Σ log π(token)/π₀(token), in nats. It is an estimate and can dip below 0 near the start. Training curves use each step's own batch, the final evaluation held-out prompts."),
 		report.Paragraph("**One setting.** Each method ran at one β and one length. Another β moves both along their curves, which is why the curves, and not only their ends, are compared."),
 	}}

@@ -1,11 +1,13 @@
 package job
 
-// The verdict at the top of a report. Its words follow from the numbers by the rules below, whichever way they fall:
-// a side is ahead if the paired interval over prompts leaves out 0 and every seed points the same way.
+// The verdict at the top of a report. Its words follow from the numbers by fixed rules, whichever way they fall: a
+// side is ahead if two intervals leave out 0, the paired bootstrap over prompts and Student's over seeds. The first
+// covers the luck of prompts and samples, the second the luck of training; either alone would cry wolf.
 
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"salsa/internal/report"
@@ -62,8 +64,9 @@ type tableRow struct {
 type diffRow struct {
 	Measure string `json:"measure"`
 	estimate
-	Seeds   []string  `json:"seeds,omitempty"`
-	PerSeed []float64 `json:"per_seed,omitempty"`
+	Seeds     []string  `json:"seeds,omitempty"`
+	PerSeed   []float64 `json:"per_seed,omitempty"`
+	OverSeeds *estimate `json:"over_seeds,omitempty"` // Student's interval over the seeds' differences
 }
 
 // decide writes the verdict.
@@ -83,69 +86,119 @@ func (m *material) decide(f *findings) {
 		return
 	}
 	v.Outcome, v.Title = outcome(main)
-	for _, d := range f.diffs {
-		if k := d.measure.key; k == "gold" || k == "reward" || k == "kl" {
-			v.Text = append(v.Text, m.sentence(d))
-		}
-	}
-	v.Text = append(v.Text, m.caveats(f)...)
+	v.Text = append([]string{sentence(main)}, m.caveats(f)...)
 }
 
 // outcome is the rule of this file's head.
 func outcome(d difference) (word, title string) {
-	what := d.measure.title
-	switch ahead := d.interval.Mean > 0; {
-	case !d.beyondChance():
+	what, side, win := d.measure.title, "higher", aheadSALSA
+	if d.interval.Mean < 0 {
+		side, win = "lower", aheadPPO
+	}
+	switch {
+	case !d.beyondPrompts():
 		return undecided, fmt.Sprintf("No difference between SALSA and PPO beyond chance in the %s", what)
-	case !d.agree() && ahead:
-		return undecided, fmt.Sprintf("SALSA's mean %s is higher than PPO's, but not with every seed", what)
+	case d.overSeed == nil:
+		return undecided, fmt.Sprintf("SALSA's run ends with a %s %s than PPO's, but one seed cannot tell method from luck", side, what)
 	case !d.agree():
-		return undecided, fmt.Sprintf("SALSA's mean %s is lower than PPO's, but not with every seed", what)
-	case ahead:
-		return aheadSALSA, fmt.Sprintf("SALSA ends with a higher %s than PPO", what)
+		return undecided, fmt.Sprintf("SALSA's mean %s is %s than PPO's, but not with every seed: no difference beyond the luck of training", what, side)
+	case !d.beyondSeeds():
+		return undecided, fmt.Sprintf("SALSA's %s is %s than PPO's with every one of %d seeds, too few to rule out the luck of training", what, side, len(d.perSeed))
 	}
-	return aheadPPO, fmt.Sprintf("SALSA ends with a lower %s than PPO", what)
+	return win, fmt.Sprintf("SALSA ends with a %s %s than PPO", side, what)
 }
 
-// sentence tells one difference with its interval and its seeds.
-func (m *material) sentence(d difference) string {
+// sentence tells the deciding difference with its intervals.
+func sentence(d difference) string {
 	digits := d.measure.digits
-	chance := "the interval leaves out 0"
-	if !d.beyondChance() {
-		chance = "no difference beyond chance: the interval holds 0"
+	out := fmt.Sprintf("%s on held-out prompts: SALSA − PPO = **%s**, %s over prompts", capital(d.measure.title), signed(d.interval.Mean, digits), ends(estimateOf(d.interval), digits))
+	if d.overSeed != nil {
+		out += fmt.Sprintf(" and %s over %d seeds", ends(estimateOf(*d.overSeed), digits), len(d.perSeed))
 	}
-	out := fmt.Sprintf("**%s**: SALSA − PPO = **%s** [%s, %s]; %s.", capital(d.measure.title), signed(d.interval.Mean, digits),
-		signed(d.interval.Low, digits), signed(d.interval.High, digits), chance)
-	if len(d.perSeed) < 2 {
-		return out + " One seed each says nothing about the luck of training."
-	}
-	var seeds []string
-	for i, v := range d.perSeed {
-		seeds = append(seeds, fmt.Sprintf("%s (seed %s)", signed(v, digits), d.seeds[i]))
-	}
-	return out + " By seed: " + strings.Join(seeds, ", ") + "."
+	return out + " (95 % intervals). An interval that holds 0 allows for no difference at all."
 }
 
-// caveats are the sentences that keep a reader from concluding too much.
+// caveats are the sentences that keep a reader from concluding too much or too little.
 func (m *material) caveats(f *findings) []string {
 	var out []string
+	if text := m.againstStart(f); text != "" {
+		out = append(out, text)
+	}
 	gold, score, kl := pick(f.diffs, "gold"), pick(f.diffs, "reward"), pick(f.diffs, "kl")
 	if gold == nil && score != nil {
 		out = append(out, "There is no gold reward here. The reward model's score is what both methods optimise: a higher score alone does not make a better model.")
 	}
-	if gold != nil && score != nil && gold.interval.Mean*score.interval.Mean < 0 && gold.beyondChance() && score.beyondChance() {
-		out = append(out, "The reward model and the gold reward disagree about who is ahead: one method pleases the reward model without pleasing the judge it stands for.")
-	}
-	if kl != nil && kl.beyondChance() {
+	if kl != nil && kl.beyondPrompts() && kl.beyondSeeds() {
 		further := nameSALSA
 		if kl.interval.Mean < 0 {
 			further = namePPO
 		}
-		out = append(out, fmt.Sprintf("%s moved further from %s. Where a method stops is a choice of steps and β; the frontier below compares both at equal KL.", further, m.display(m.base)))
+		out = append(out, fmt.Sprintf("%s moved further from %s. Where a run stops is a choice of steps and β: the curves below compare both at equal KL.", further, m.display(m.base)))
 	}
-	out = append(out, fmt.Sprintf("Intervals are 95 %% paired bootstrap over %d held-out prompts, %d samples each, seeds averaged. They cover the chance in prompts and samples, not in training runs; for that look at the seeds.",
-		len(m.eval.Prompts), m.eval.Samples))
 	return out
+}
+
+// againstStart tells whether PPO and SALSA are better than the model they began with, in the deciding measure, and
+// whether the reward model thinks otherwise.
+func (m *material) againstStart(f *findings) string {
+	var parts []string
+	worse, scored := 0, 0
+	for _, name := range []string{namePPO, nameSALSA} {
+		d, ok := f.fromBase[name]
+		if !ok {
+			continue
+		}
+		parts = append(parts, fmt.Sprintf("%s **%s** %s", name, signed(d.interval.Mean, d.measure.digits), ends(estimateOf(d.interval), d.measure.digits)))
+		if d.interval.High < 0 {
+			worse++
+		}
+		if f.meanOf(name, "reward") > f.meanOf(m.display(m.base), "reward") {
+			scored++
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	out := fmt.Sprintf("Against %s, where both began: %s.", m.display(m.base), strings.Join(parts, ", "))
+	if worse == len(parts) && scored == worse {
+		out += " **Both are worse than their start although the reward model scores them higher: over-optimisation.**"
+	}
+	return out
+}
+
+// differenceTable sets PPO and SALSA side by side in every measure.
+func (m *material) differenceTable(f *findings) report.Table {
+	t := report.Table{Title: "SALSA minus PPO on held-out prompts", Columns: []report.Column{{Name: "Measure"}, {Name: "PPO", Numeric: true}, {Name: "SALSA", Numeric: true},
+		{Name: "Difference, interval over prompts", Numeric: true}, {Name: "Interval over seeds", Numeric: true}, {Name: "By seed"}},
+		Caption: fmt.Sprintf("95 %% intervals: paired bootstrap over %d prompts with %d samples each, seeds averaged; Student's t over the seeds' differences.", len(m.eval.Prompts), m.eval.Samples)}
+	for i, d := range f.diffs {
+		digits, row := d.measure.digits, []report.Cell{report.Text(capital(d.measure.title))}
+		for _, name := range []string{namePPO, nameSALSA} {
+			row = append(row, report.Text(fixedDigits(f.meanOf(name, d.measure.key), digits)))
+		}
+		cell := report.Text(signed(d.interval.Mean, digits))
+		cell.Detail = ends(f.Differences[i].estimate, digits)
+		over := report.Text("–")
+		if d.overSeed != nil {
+			over.Text = ends(estimateOf(*d.overSeed), digits)
+		}
+		var seeds []string
+		for _, v := range d.perSeed {
+			seeds = append(seeds, signed(v, digits))
+		}
+		t.Rows = append(t.Rows, append(row, cell, over, report.Text(strings.Join(seeds, ", "))))
+	}
+	return t
+}
+
+// meanOf is a method's mean in the table; NaN where it has none.
+func (f *findings) meanOf(name, key string) float64 {
+	for _, row := range f.Table {
+		if e, ok := row.Measures[key]; ok && row.Method == name {
+			return e.Mean
+		}
+	}
+	return math.NaN()
 }
 
 func pick(list []difference, key string) *difference {
@@ -164,7 +217,7 @@ func (v verdict) note() report.Note {
 }
 
 // tiles are the key figures under the verdict.
-func (m *material) tiles(f *findings, list []contender) report.Tiles {
+func (m *material) tiles(f *findings) report.Tiles {
 	var tiles report.Tiles
 	for _, name := range []string{m.display(m.base), namePPO, nameSALSA} {
 		if t, ok := m.tile(f, name); ok {
@@ -226,10 +279,25 @@ func (m *material) totalSeconds() float64 {
 
 // signed prints a difference with its sign.
 func signed(v float64, digits int) string {
+	text := fixedDigits(v, digits)
 	if v > 0 {
-		return "+" + report.Number(v, digits)
+		return "+" + text
 	}
-	return report.Number(v, digits)
+	return text
+}
+
+// fixedDigits prints v with just so many digits, however small it is, and a true minus sign; what rounds to 0 has none.
+func fixedDigits(v float64, digits int) string {
+	text := strconv.FormatFloat(v, 'f', digits, 64)
+	if strings.Trim(text, "-0.") == "" {
+		text = strings.TrimPrefix(text, "-")
+	}
+	return strings.ReplaceAll(text, "-", "−")
+}
+
+// ends prints an interval of differences.
+func ends(e estimate, digits int) string {
+	return fmt.Sprintf("[%s, %s]", signed(e.Low, digits), signed(e.High, digits))
 }
 
 func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

@@ -29,8 +29,11 @@ const (
 	labelSpace = 20.0 // of a label above its rows, where there is no room beside them
 )
 
-// stacked reports whether labels go above their rows.
-func stacked(width float64) bool { return width < 600 }
+// stacked reports whether labels go above their rows: on narrow drawings, unless all are short.
+func (b BarCI) stacked(width float64) bool {
+	const short = 70.0 // leaves the values most of a narrow drawing
+	return width < 600 && slices.ContainsFunc(b.Rows, func(r Estimate) bool { return textWidth(r.Label, textSize+0.5) > short })
+}
 
 func (b BarCI) render(p *page)                { p.figure(b) }
 func (b BarCI) head() (title, caption string) { return b.Title, b.Caption }
@@ -43,6 +46,14 @@ func (b BarCI) names() []string {
 		}
 	}
 	return names
+}
+
+// keys lists what the legend must explain: nothing where every row is labelled with its own series.
+func (b BarCI) keys() []string {
+	if !slices.ContainsFunc(b.Rows, func(r Estimate) bool { return r.Label != r.Series }) {
+		return nil
+	}
+	return b.names()
 }
 
 // labels lists the rows' labels in the order of first appearance.
@@ -58,15 +69,15 @@ func (b BarCI) labels() []string {
 
 func (b BarCI) height(width float64) float64 {
 	labels := float64(len(b.labels()))
-	height := legendHeight(b.names(), width) + 26 + rowHeight*float64(len(b.Rows)) + groupSpace*labels + 52
-	if stacked(width) {
+	height := legendHeight(b.keys(), width) + 26 + rowHeight*float64(len(b.Rows)) + groupSpace*labels + 52
+	if b.stacked(width) {
 		height += labelSpace * labels
 	}
 	return height
 }
 
 func (b BarCI) draw(c *canvas, width, height float64) {
-	top := c.legend(b.names(), width) + 26
+	top := c.legend(b.keys(), width) + 26
 	left, right := 0.0, 0.0
 	var xs []float64
 	for _, r := range b.Rows {
@@ -78,7 +89,7 @@ func (b BarCI) draw(c *canvas, width, height float64) {
 		xs = append(xs, b.Reference)
 	}
 	left = min(left, width*0.4)
-	if stacked(width) {
+	if b.stacked(width) {
 		left = 20 // half a tick label
 	}
 	x := newScale(b.X, xs, left, width-right, loose)
@@ -101,7 +112,7 @@ func (b BarCI) draw(c *canvas, width, height float64) {
 func (b BarCI) rows(c *canvas, x *scale, y, width, right float64) {
 	for _, label := range b.labels() {
 		y += groupSpace / 2
-		if stacked(width) {
+		if b.stacked(width) {
 			c.leaf("text", label, "class", "label", "x", "0", "y", px(y+14))
 			y += labelSpace
 		}
@@ -114,7 +125,7 @@ func (b BarCI) rows(c *canvas, x *scale, y, width, right float64) {
 			c.leaf("text", b.text(r), "class", "value", "x", px(width-right+14), "y", px(y+rowHeight/2+4))
 			y += rowHeight
 		}
-		if !stacked(width) {
+		if !b.stacked(width) {
 			c.leaf("text", label, "class", "label", "x", "0", "y", px((start+y)/2+4))
 		}
 		y += groupSpace / 2

@@ -24,6 +24,7 @@ type SampleRow struct {
 type Samples struct {
 	Title, Caption string
 	Methods        []string
+	ScoreName      string // what scores are called below an answer; "" is "score"
 	Rows           []SampleRow
 }
 
@@ -46,7 +47,7 @@ func (s Samples) render(p *page) {
 			if k < len(s.Methods) {
 				name = s.Methods[k]
 			}
-			p.answer(name, answer, k == best)
+			p.answer(name, s.ScoreName, answer, k == best)
 		}
 		p.end()
 		p.end()
@@ -75,7 +76,7 @@ func (r SampleRow) best() int {
 	return at
 }
 
-func (p *page) answer(method string, a Sample, best bool) {
+func (p *page) answer(method, scoreName string, a Sample, best bool) {
 	cls := "cell"
 	if best {
 		cls += " top"
@@ -95,17 +96,20 @@ func (p *page) answer(method string, a Sample, best bool) {
 		p.text(a.Text)
 	}
 	p.end()
-	p.score(a, best)
+	p.score(scoreName, a, best)
 	p.end()
 }
 
-func (p *page) score(a Sample, best bool) {
+func (p *page) score(name string, a Sample, best bool) {
 	if math.IsNaN(a.Score) && a.Note == "" {
 		return
 	}
 	p.tag("div", "class", "score")
 	if !math.IsNaN(a.Score) {
-		p.text("score ")
+		if name == "" {
+			name = "score"
+		}
+		p.text(name + " ")
 		if best {
 			p.leaf("span", Number(a.Score, 2), "class", "best", "title", "best of this row")
 		} else {
