@@ -4,6 +4,7 @@ package trainers
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"path/filepath"
 	"slices"
@@ -463,4 +464,26 @@ func TestSampleLog(t *testing.T) {
 	assert.Equal(t, 5, count())
 	require.NoError(t, log.write(1, samples, 9))
 	assert.Equal(t, 3, count(), "step 1 begins the file")
+}
+
+// Every row of every step has a random stream of its own, also where prompt and policy are the same.
+func TestPPORandomStreams(t *testing.T) {
+	run(t, func() {
+		o := tinyPPO()
+		cast := tinyCast(t)
+		p, err := NewPPO(cast, tinyPrompts()[:1], o, nil, nil)
+		require.NoError(t, err)
+		seen := map[string]bool{}
+		for step := range 3 {
+			samples, err := p.sample(context.Background(), step)
+			require.NoError(t, err)
+			for _, s := range samples {
+				seen[fmt.Sprint(s.Completion)] = true
+			}
+			again, err := p.sample(context.Background(), step)
+			require.NoError(t, err)
+			assert.Equal(t, samples, again, "the stream is a function of seed, step and row")
+		}
+		assert.GreaterOrEqual(t, len(seen), 15, "of 18 completions")
+	})
 }
