@@ -1,5 +1,7 @@
 package optim
 
+// Learning rates over a run.
+
 import (
 	"fmt"
 	"math"
