@@ -13,8 +13,8 @@ import (
 func commands() []commandGroup {
 	return []commandGroup{
 		{"pipeline", "Pipeline:", []func() *cobra.Command{newRunCmd}},
-		{"train", "Training:", nil},
-		{"use", "Using models and data:", nil},
+		{"train", "Training:", []func() *cobra.Command{newSFTCmd, newSoupCmd, newRewardCmd, newPPOCmd}},
+		{"use", "Using models and data:", []func() *cobra.Command{newGenerateCmd, newScoreCmd, newEvalCmd, newTokenizeCmd}},
 		{"inspect", "Looking and checking:", []func() *cobra.Command{newConfigCmd}},
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"salsa/internal/fault"
 	"salsa/internal/recipe"
+	"salsa/recipes"
 
 	"github.com/spf13/cobra"
 )
@@ -22,7 +23,7 @@ type runFlags struct {
 func newRunCmd() *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
-		Use:   "run RECIPE.yaml",
+		Use:   "run RECIPE.yaml|demo",
 		Short: "Run a recipe: the whole pipeline, resumed stage by stage",
 		Long: "Run reads a recipe, checks all its stages before the first one starts, and runs them in order.\n" +
 			"Stages that are done with the same settings and inputs are skipped; one that was interrupted goes on.",
@@ -41,12 +42,9 @@ func newRunCmd() *cobra.Command {
 }
 
 func runRecipe(cmd *cobra.Command, path string, f runFlags, kinds map[string]stageKind) error {
-	data, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return fault.Inputf("%s: no such recipe; give the path of a YAML file", path)
-	case err != nil:
-		return fault.Inputf("%s: cannot read the recipe: %w", path, err)
+	data, err := readRecipe(path)
+	if err != nil {
+		return err
 	}
 	plan, err := recipe.Load(path, data, recipe.Params{Out: f.out, Vars: f.vars, Sets: f.sets, Kinds: defaultsOf(kinds)})
 	if err != nil {
@@ -61,4 +59,19 @@ func runRecipe(cmd *cobra.Command, path string, f runFlags, kinds map[string]sta
 		return runner.Preview()
 	}
 	return runner.Run(cmd.Context())
+}
+
+// readRecipe returns the text of a recipe: an embedded one by its name, or a file.
+func readRecipe(path string) ([]byte, error) {
+	if path == "demo" {
+		return recipes.Demo, nil
+	}
+	data, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil, fault.Inputf("%s: no such recipe; give the path of a YAML file, or demo", path)
+	case err != nil:
+		return nil, fault.Inputf("%s: cannot read the recipe: %w", path, err)
+	}
+	return data, nil
 }

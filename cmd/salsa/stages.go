@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	"salsa/internal/job"
 	"salsa/internal/options"
 	"salsa/internal/recipe"
 )
@@ -19,7 +20,24 @@ type stageKind struct {
 
 // stageKinds maps the `kind:` of a recipe to what it does.
 func stageKinds() map[string]stageKind {
-	return map[string]stageKind{}
+	return map[string]stageKind{
+		"sft":       kindOf("1", job.DefaultSFT, quietly(job.SFT)),
+		"soup":      kindOf("1", job.DefaultSoup, quietly(job.Soup)),
+		"reward":    kindOf("1", job.DefaultReward, quietly(job.Reward)),
+		"ppo":       kindOf("1", job.DefaultPPO, quietly(job.PPO)),
+		"eval":      kindOf("1", job.DefaultEval, quietly(job.Eval)),
+		"demo-data": kindOf("1", job.DefaultDemoData, quietly(job.DemoData)),
+		"pairs":     kindOf("1", job.DefaultPairs, quietly(job.Pairs)),
+		"report":    kindOf("1", job.DefaultReport, quietly(job.Report)),
+	}
+}
+
+// quietly leaves out a job's scalars: a stage's results are in its folder.
+func quietly[T any](run func(context.Context, *T) (map[string]float64, error)) func(context.Context, *T) error {
+	return func(ctx context.Context, o *T) error {
+		_, err := run(ctx, o)
+		return err
+	}
 }
 
 // kindOf makes a stageKind out of a command's defaults and its run function.

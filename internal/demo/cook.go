@@ -25,7 +25,7 @@ var DefaultCook = Cook{Focus: 0.6, Tasting: 0.5, Mistake: 0.1, MinLength: 4, Spr
 
 // Dabbler writes the pretraining text: words of the right kind in the right places with hardly any sense for
 // what goes with what, and of every length, so that the pretrained model knows the language but not the task.
-var Dabbler = Cook{Focus: 0.1, Mistake: 0.5, MinLength: 1, Spread: 9, Linger: 0.3}
+var Dabbler = Cook{Focus: 0.35, Tasting: 0.2, Mistake: 0.25, MinLength: 1, Spread: 9, Linger: 0.3}
 
 // overlook is how much less likely an ingredient is drawn that is in the pot already.
 const overlook = 0.2

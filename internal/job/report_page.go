@@ -13,7 +13,7 @@ import (
 // frontierCharts draws gold and score over KL: the frontier.
 func (m *material) frontierCharts(stride int) []report.ScatterChart {
 	var charts []report.ScatterChart
-	caption := fmt.Sprintf("Thin lines: seeds, a point is the mean of %s. Bold: mean over seeds and neighbouring points.", strideText(stride))
+	caption := fmt.Sprintf("Thin lines: seeds, a point is the mean of %s. Bold: mean over seeds and neighbouring points. Where a colour is missing, the lines lie on top of each other.", strideText(stride))
 	for _, x := range []struct{ title, key, label string }{
 		{"Gold reward over KL", keyGold, "gold reward, share of the optimum"},
 		{"Reward model's score over KL", keyScore, "reward model's score"},
@@ -138,7 +138,26 @@ func (m *material) learning(stride int) report.Section {
 	if len(before) > 0 {
 		s.Blocks = append(s.Blocks, before)
 	}
+	if len(top) > 0 {
+		s.Blocks = append(s.Blocks, m.health())
+	}
 	return s
+}
+
+// health lists where runs of PPO and SALSA left the ranges that are usual for their metrics.
+func (m *material) health() report.Block {
+	t := report.Table{Columns: []report.Column{{Name: "Run"}, {Name: "Metric"}, {Name: "Step", Numeric: true}, {Name: "Value", Numeric: true}, {Name: "What it may mean"}}}
+	for _, x := range m.methods() {
+		for _, run := range x.runs {
+			for _, h := range report.HintsOf(run.rows) {
+				t.Rows = append(t.Rows, []report.Cell{report.Text(run.name), report.Text(h.Key), report.Text(fmt.Sprint(h.Step)), report.Value(h.Value, 3), report.Text(h.Text)})
+			}
+		}
+	}
+	if len(t.Rows) == 0 {
+		return report.Note{Verdict: report.Good, Title: "All watched metrics of PPO and SALSA stayed in their usual ranges"}
+	}
+	return report.Details{Summary: fmt.Sprintf("%d times a metric left its usual range", len(t.Rows)), Blocks: []report.Block{t}}
 }
 
 // sftChart draws the training losses of the SFT runs, and their held-out losses where they were measured on the way.
@@ -218,6 +237,9 @@ func (m *material) sweepSection() report.Section {
 	return s
 }
 
+// slightRise is a rise of the loss, in nats per token, that no reader need worry about.
+const slightRise = 0.001
+
 // barrierText tells how far the loss between the ends rises above the straight line from end to end: the barrier
 // that linear mode connectivity is about (Frankle et al. 2020, arXiv 1912.05671).
 func (m *material) barrierText() string {
@@ -240,8 +262,8 @@ func (m *material) barrierText() string {
 		return ""
 	}
 	out := fmt.Sprintf("**Barrier.** Above the straight line between the ends the held-out loss rises by %s at most (α = %g)", signed(worst, 4), at)
-	if worst <= 0 {
-		out = fmt.Sprintf("**No barrier.** The held-out loss never rises above the straight line between the ends (closest: %s at α = %g)", signed(worst, 4), at)
+	if worst < slightRise {
+		out = fmt.Sprintf("**No barrier to speak of.** Against the straight line between the ends the held-out loss is highest at α = %g, by %s", at, signed(worst, 4))
 	}
 	return out + ". Scores, gold and KL come from samples, so their neighbouring points also differ by chance."
 }

@@ -1,0 +1,52 @@
+package main
+
+// What all commands that run a job have in common.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"salsa/internal/options"
+
+	"github.com/spf13/cobra"
+)
+
+// newJobCmd makes a command whose flags are the fields of a job's options and whose action is the job. With --json
+// the last line on standard output is one JSON object with the job's final scalars.
+func newJobCmd[T any](cmd *cobra.Command, defaults func() T, run func(ctx context.Context, o *T) (map[string]float64, error)) *cobra.Command {
+	o := defaults()
+	if cmd.Args == nil {
+		cmd.Args = cobra.NoArgs
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		scalars, err := run(cmd.Context(), &o)
+		if err != nil {
+			return err
+		}
+		if asJSON, _ := options.Of(&o).Get("json"); asJSON == "true" {
+			return printJSON(cmd, scalars)
+		}
+		return nil
+	}
+	options.Bind(cmd.Flags(), &o)
+	return cmd
+}
+
+// printJSON writes scalars as one object with sorted keys; numbers that JSON lacks become null.
+func printJSON(cmd *cobra.Command, scalars map[string]float64) error {
+	out := make(map[string]any, len(scalars))
+	for k, v := range scalars {
+		out[k] = v
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			out[k] = nil
+		}
+	}
+	line, err := json.Marshal(out)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", line)
+	return err
+}

@@ -1,0 +1,128 @@
+package job
+
+// Options that all jobs share, and the frame they run in.
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"salsa/internal/checkpoint"
+	"salsa/internal/fault"
+	"salsa/internal/options"
+	"salsa/internal/runlock"
+	"salsa/models"
+	"salsa/tensor"
+)
+
+// Base are the options of every job that computes.
+type Base struct {
+	Device  string `yaml:"device" help:"where to compute: auto, cpu, cuda or cuda:N" hash:"-"`
+	DType   string `yaml:"dtype" enum:"float32,bfloat16" help:"type of the weights in memory; bfloat16 trains with float32 masters"`
+	Threads int    `yaml:"threads" help:"CPU threads of one op; 0: as many as cores" check:">=0" hash:"-"`
+	JSON    bool   `yaml:"json" help:"end with one line of JSON on standard output: the final metrics" hash:"-"`
+	Quiet   bool   `yaml:"quiet" help:"no progress on standard error" hash:"-"`
+}
+
+func defaultBase() Base { return Base{Device: "auto", DType: "float32"} }
+
+// Training are the options of every job that trains.
+type Training struct {
+	Base
+	Out                   string `yaml:"out" required:"true" arg:"DIR" help:"run folder: logs, checkpoints, and the finished model at its top" hash:"-"`
+	Resume                bool   `yaml:"resume" help:"go on from the newest intact checkpoint in --out" hash:"-"`
+	MaxLength             int    `yaml:"max_length" help:"longest sequence; 0: the model's context" unit:"tokens" check:">=0"`
+	Overlong              string `yaml:"overlong" enum:"error,drop,truncate-left,truncate-right" help:"what happens to rows that are longer"`
+	Empty                 string `yaml:"empty" enum:"error,drop,keep" help:"what happens to empty completions; keep: their eos alone is the target"`
+	GradientCheckpointing bool   `yaml:"gradient_checkpointing" help:"recompute layers in the backward pass: less memory, a third more time"`
+}
+
+func defaultTraining() Training {
+	return Training{Base: defaultBase(), Overlong: "error", Empty: "error"}
+}
+
+// compute opens the device and runs fn on the compute goroutine with the model options that b stands for.
+func compute(b *Base, fn func(opt models.Options) error) error {
+	dev, err := tensor.OpenDevice(b.Device)
+	if err != nil {
+		return err
+	}
+	dtype, err := tensor.ParseDType(b.DType)
+	if err != nil {
+		return fault.Inputf("--dtype: %w", err)
+	}
+	return tensor.Run(func() error {
+		if b.Threads > 0 {
+			tensor.SetThreads(b.Threads)
+		}
+		return fn(models.Options{DType: dtype, Device: dev})
+	})
+}
+
+// trained returns the model options of a network that learns.
+func (t *Training) trained(opt models.Options) models.Options {
+	opt.Train, opt.Checkpoint = true, t.GradientCheckpointing
+	return opt
+}
+
+// openRun prepares the run folder: it must be empty, or a run with the same options if resume is set. It takes the
+// folder's lock and writes run.yaml. close releases the lock.
+func openRun(t *Training, opts any) (close func(), err error) {
+	if err := checkpoint.PrepareOut(t.Out, t.Resume); err != nil {
+		return nil, err
+	}
+	lock, err := runlock.Acquire(t.Out)
+	if err != nil {
+		return nil, err
+	}
+	release := func() { _ = lock.Release() } // the kernel drops the lock with the process anyway
+	path := filepath.Join(t.Out, checkpoint.RunFile)
+	if err := sameRun(path, opts); err != nil {
+		release()
+		return nil, err
+	}
+	if _, err := checkpoint.CleanStale(t.Out); err != nil {
+		release()
+		return nil, err
+	}
+	if err := checkpoint.WriteFileAtomic(path, options.Dump(opts)); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+// sameRun refuses to resume a run whose options would give another result.
+func sameRun(path string, opts any) error {
+	if _, err := os.Stat(path); os.IsNotExist(err) {
+		return nil
+	}
+	node, err := options.ReadYAML(path)
+	if err != nil {
+		return err
+	}
+	before := reflect.New(reflect.TypeOf(opts).Elem())
+	before.Elem().Set(reflect.ValueOf(opts).Elem())
+	was := options.Of(before.Interface())
+	if err := was.Apply(node); err != nil {
+		return err
+	}
+	now := options.Of(opts)
+	if was.Hash() == now.Hash() {
+		return nil
+	}
+	for _, key := range now.Keys() {
+		a, _ := was.Get(key)
+		b, _ := now.Get(key)
+		if a != b && !volatile[key] {
+			return fault.Inputf("%s: the run was started with %s %s and is now resumed with %s; use the same value, or another --out", path, key, a, b)
+		}
+	}
+	return fault.Inputf("%s: the run was started with other options; use the same, or another --out", path)
+}
+
+// volatile are options that may change between the parts of a run; they carry hash:"-" too.
+var volatile = map[string]bool{
+	"device": true, "threads": true, "json": true, "quiet": true, "out": true, "resume": true,
+	"save_every": true, "keep_last": true, "log_every": true, "sample_every": true,
+}

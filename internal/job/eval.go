@@ -1,0 +1,199 @@
+package job
+
+// salsa eval: several models answer the same held-out prompts, and the same judges measure them.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"salsa/data"
+	"salsa/internal/checkpoint"
+	"salsa/internal/fault"
+	"salsa/internal/metrics"
+	"salsa/models"
+	"salsa/trainers"
+)
+
+// EvalOptions are the options of `salsa eval`.
+type EvalOptions struct {
+	Models      []string `yaml:"models" required:"true" input:"path" arg:"DIRS" help:"models to compare"`
+	RewardModel string   `yaml:"reward_model" input:"path" arg:"DIR" help:"reward model that scores the samples"`
+	KLTo        []string `yaml:"kl_to" input:"path" arg:"DIRS" help:"models to which the KL is measured; one common reference makes runs comparable"`
+	Gold        string   `yaml:"gold" enum:"none,salsa" help:"exact reward: salsa is the demo task's"`
+	Data        []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"prompts"`
+	Holdout     float64  `yaml:"holdout" help:"use only the prompts that --holdout kept out of training; 0: all" check:">=0,<1"`
+	MaxPrompts  int      `yaml:"max_prompts" help:"use at most so many prompts; 0: all" check:">=0"`
+	Samples     int      `yaml:"samples" help:"completions per prompt" check:">=1"`
+	Out         string   `yaml:"out" required:"true" arg:"DIR" help:"folder for eval.json" hash:"-"`
+	MaxLength   int      `yaml:"max_length" help:"longest prompt; 0: what the context leaves" unit:"tokens" check:">=0"`
+	Overlong    string   `yaml:"overlong" enum:"error,drop,truncate-left,truncate-right" help:"what happens to prompts that are longer"`
+	Base
+	Sampling
+}
+
+// DefaultEval returns the defaults.
+func DefaultEval() EvalOptions {
+	return EvalOptions{Gold: "none", Samples: 1, Overlong: "error", Base: defaultBase(), Sampling: defaultSampling()}
+}
+
+// Evaluation is eval.json. The arrays of a model hold Samples entries for each prompt, prompt by prompt.
+type Evaluation struct {
+	Prompts     []string         `json:"prompts"`
+	Samples     int              `json:"samples"`
+	Temperature float64          `json:"temperature"`
+	Models      []EvaluatedModel `json:"models"`
+}
+
+// EvaluatedModel is one model's part of an Evaluation.
+type EvaluatedModel struct {
+	Name string `json:"name"`
+	Dir  string `json:"dir"`
+	judged
+}
+
+// Eval runs the job.
+func Eval(ctx context.Context, o *EvalOptions) (scalars map[string]float64, err error) {
+	prompts, enc, err := o.prompts()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkpoint.PrepareOut(o.Out, false); err != nil {
+		return nil, err
+	}
+	result := Evaluation{Samples: o.Samples, Temperature: o.Temperature}
+	for _, p := range prompts {
+		result.Prompts = append(result.Prompts, p.Text)
+	}
+	err = compute(&o.Base, func(opt models.Options) error {
+		j, err := o.judges(opt, enc)
+		if err != nil {
+			return err
+		}
+		for i, dir := range o.Models {
+			m, err := o.one(ctx, i, dir, opt, j, prompts, enc)
+			if err != nil {
+				return fmt.Errorf("%s: %w", dir, err)
+			}
+			result.Models = append(result.Models, m)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	raw, err := json.Marshal(result)
+	if err != nil {
+		return nil, err
+	}
+	return result.scalars(), checkpoint.WriteFileAtomic(filepath.Join(o.Out, "eval.json"), raw)
+}
+
+// prompts reads and encodes the prompts with the first model's tokenizer.
+func (o *EvalOptions) prompts() ([]data.Prompt, *data.Encoder, error) {
+	cfg, err := models.ReadConfig(o.Models[0])
+	if err != nil {
+		return nil, nil, err
+	}
+	enc, err := newEncoder(o.Models[0], cfg, o.MaxLength, o.Overlong)
+	if err != nil {
+		return nil, nil, err
+	}
+	if enc.MaxLength = min(enc.MaxLength, cfg.Context()-o.MaxNewTokens); enc.MaxLength < 1 {
+		return nil, nil, fault.Inputf("--max-new-tokens %d leaves no room for a prompt in the context of %d tokens", o.MaxNewTokens, cfg.Context())
+	}
+	rows, err := readRows(o.Data, "", !o.Quiet)
+	if err != nil {
+		return nil, nil, err
+	}
+	if o.Holdout > 0 {
+		if _, rows = splitRows(rows, o.Holdout); len(rows) == 0 {
+			return nil, nil, fault.Inputf("--holdout %g keeps no prompt of --data; raise it", o.Holdout)
+		}
+	}
+	prompts, err := encode(rows, "prompts", !o.Quiet, enc.Prompt)
+	if o.MaxPrompts > 0 && len(prompts) > o.MaxPrompts {
+		prompts = prompts[:o.MaxPrompts]
+	}
+	return prompts, enc, err
+}
+
+func (o *EvalOptions) judges(opt models.Options, enc *data.Encoder) (*judges, error) {
+	j := &judges{micro: o.BatchSize}
+	if o.RewardModel != "" {
+		rm, err := models.LoadScorer(o.RewardModel, opt)
+		if err != nil {
+			return nil, err
+		}
+		j.reward = trainers.ModelRewarder{Scorer: rm, Micro: o.BatchSize}
+	}
+	if o.Gold != "none" {
+		j.gold = GoldTask{Decode: func(ids []int) string { return enc.Tok.Decode(ids, true) }}
+	}
+	for _, dir := range o.KLTo {
+		m, err := models.Load(dir, opt)
+		if err != nil {
+			return nil, err
+		}
+		j.refs = append(j.refs, trainers.Watched{Name: filepath.Base(filepath.Clean(dir)), Model: m})
+	}
+	return j, nil
+}
+
+// one evaluates a single model; its weights are freed before the next comes.
+func (o *EvalOptions) one(ctx context.Context, i int, dir string, opt models.Options, j *judges, prompts []data.Prompt, enc *data.Encoder) (EvaluatedModel, error) {
+	out := EvaluatedModel{Name: filepath.Base(filepath.Clean(dir)), Dir: dir}
+	var progress *metrics.Progress
+	if !o.Quiet {
+		progress = metrics.NewProgress(os.Stderr, fmt.Sprintf("eval %d/%d %s", i+1, len(o.Models), out.Name), 0, len(prompts)*o.Samples)
+		defer progress.Done()
+	}
+	scope := func(m models.Model) error {
+		drawn, err := o.draw(ctx, m, promptIDs(prompts), o.Samples, enc.Stops, progress)
+		if err != nil {
+			return err
+		}
+		r, err := j.judge(ctx, m, repeatPrompts(prompts, o.Samples), drawn, o.Temperature)
+		if err != nil {
+			return err
+		}
+		out.judged = *r
+		for _, c := range drawn {
+			out.Text = append(out.Text, enc.Tok.Decode(c.IDs, true))
+		}
+		return nil
+	}
+	return out, withModel(dir, opt, scope)
+}
+
+// scalars are the means that the command prints.
+func (e *Evaluation) scalars() map[string]float64 {
+	out := map[string]float64{}
+	for _, m := range e.Models {
+		if len(m.Reward) > 0 {
+			out[m.Name+"/reward"] = mean(m.Reward)
+		}
+		if len(m.Gold) > 0 {
+			out[m.Name+"/gold"] = mean(m.Gold)
+		}
+		for name, kl := range m.KL {
+			out[m.Name+"/kl_"+name] = mean(kl)
+		}
+		total := 0
+		for _, n := range m.Length {
+			total += n
+		}
+		out[m.Name+"/length"] = float64(total) / float64(len(m.Length))
+	}
+	return out
+}
+
+func mean(xs []float64) float64 {
+	sum := 0.0
+	for _, x := range xs {
+		sum += x
+	}
+	return sum / float64(len(xs))
+}

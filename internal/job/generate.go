@@ -1,0 +1,90 @@
+package job
+
+// salsa generate: completions for a file of prompts.
+
+import (
+	"context"
+	"os"
+
+	"salsa/internal/fault"
+	"salsa/internal/metrics"
+	"salsa/models"
+)
+
+// GenerateOptions are the options of `salsa generate`.
+type GenerateOptions struct {
+	Model     string   `yaml:"model" required:"true" input:"path" arg:"DIR" help:"language model"`
+	Data      []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"prompts"`
+	Out       string   `yaml:"out" required:"true" arg:"FILE" help:"a .jsonl file, --samples rows for each row of --data" hash:"-"`
+	Samples   int      `yaml:"samples" help:"completions per prompt" check:">=1"`
+	MaxLength int      `yaml:"max_length" help:"longest prompt; 0: what the context leaves" unit:"tokens" check:">=0"`
+	Overlong  string   `yaml:"overlong" enum:"error,truncate-left,truncate-right" help:"what happens to prompts that are longer"`
+	LogProbs  bool     `yaml:"logprobs" help:"write the log-probability of every token too"`
+	Base
+	Sampling
+}
+
+// DefaultGenerate returns the defaults.
+func DefaultGenerate() GenerateOptions {
+	return GenerateOptions{Samples: 1, Overlong: "error", Base: defaultBase(), Sampling: defaultSampling()}
+}
+
+// generated is a row of the output.
+type generated struct {
+	CompletionIDs []int     `json:"completion_ids"`
+	Completion    string    `json:"completion"`
+	Stopped       bool      `json:"stopped"`
+	LogProbs      []float32 `json:"logprobs,omitempty"`
+}
+
+// Generate runs the job.
+func Generate(ctx context.Context, o *GenerateOptions) (scalars map[string]float64, err error) {
+	cfg, err := models.ReadConfig(o.Model)
+	if err != nil {
+		return nil, err
+	}
+	enc, err := newEncoder(o.Model, cfg, o.MaxLength, o.Overlong)
+	if err != nil {
+		return nil, err
+	}
+	if enc.MaxLength = min(enc.MaxLength, cfg.Context()-o.MaxNewTokens); enc.MaxLength < 1 {
+		return nil, fault.Inputf("--max-new-tokens %d leaves no room for a prompt in the context of %d tokens", o.MaxNewTokens, cfg.Context())
+	}
+	rows, err := readRows(o.Data, "", !o.Quiet)
+	if err != nil {
+		return nil, err
+	}
+	prompts, err := encode(rows, "prompts", !o.Quiet, enc.Prompt)
+	if err != nil {
+		return nil, err
+	}
+	var out []generated
+	scalars = map[string]float64{}
+	err = compute(&o.Base, func(opt models.Options) error {
+		m, err := models.Load(o.Model, opt)
+		if err != nil {
+			return err
+		}
+		var progress *metrics.Progress
+		if !o.Quiet {
+			progress = metrics.NewProgress(os.Stderr, "generate", 0, len(prompts)*o.Samples)
+			defer progress.Done()
+			defer func() { _, scalars["tokens_per_s"] = progress.Rates() }()
+		}
+		drawn, err := o.draw(ctx, m, promptIDs(prompts), o.Samples, enc.Stops, progress)
+		for _, c := range drawn {
+			row := generated{CompletionIDs: c.IDs, Completion: enc.Tok.Decode(c.IDs, true), Stopped: c.Stopped}
+			if o.LogProbs {
+				row.LogProbs = c.LogProbs
+			}
+			scalars["completion_tokens"] += float64(len(c.IDs))
+			out = append(out, row)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	scalars["rows"] = float64(len(out))
+	return scalars, writeRows(o.Out, out)
+}

@@ -1,0 +1,216 @@
+package job
+
+// salsa ppo: PPO against any reference; with a soup as reference, SALSA.
+
+import (
+	"context"
+	"path/filepath"
+
+	"salsa/data"
+	"salsa/data/tokenizer"
+	"salsa/internal/fault"
+	"salsa/models"
+	"salsa/soup"
+	"salsa/trainers"
+)
+
+// PPOOptions are the options of `salsa ppo`.
+type PPOOptions struct {
+	Model       string   `yaml:"model" required:"true" input:"path" arg:"DIR" help:"policy to start from, an SFT model"`
+	Reference   string   `yaml:"reference" required:"true" arg:"DIR[,DIR…][@w,w…]" help:"frozen model of the KL penalty; several folders are averaged into a soup"`
+	RewardModel string   `yaml:"reward_model" required:"true" input:"path" arg:"DIR" help:"reward model, from salsa reward"`
+	ValueModel  string   `yaml:"value_model" input:"path" arg:"DIR" help:"value network to start from; empty: the reward model"`
+	WatchKL     bool     `yaml:"watch_kl" help:"log the KL against the start policy and every soup member too; each is one more model in memory"`
+	WatchModels []string `yaml:"watch_models" input:"path" arg:"DIRS" help:"further models whose KL is logged"`
+	Gold        string   `yaml:"gold" enum:"none,salsa" help:"log an exact reward beside the model's: salsa is the demo task's"`
+	Extrapolate bool     `yaml:"extrapolate" help:"allow soup weights outside [0, 1]"`
+	Training
+	Data
+	trainers.PPOOptions
+}
+
+// DefaultPPO returns the defaults.
+func DefaultPPO() PPOOptions {
+	return PPOOptions{WatchKL: true, Gold: "none", Training: defaultTraining(), PPOOptions: trainers.DefaultPPO()}
+}
+
+// InputPaths lists the folders inside the reference expression.
+func (o *PPOOptions) InputPaths() []string {
+	e, err := soup.ParseExpr(o.Reference, true)
+	if err != nil {
+		return nil // Validate says why
+	}
+	return e.Dirs
+}
+
+// Validate checks what the tags cannot.
+func (o *PPOOptions) Validate() error {
+	if _, err := soup.ParseExpr(o.Reference, o.Extrapolate); err != nil {
+		return err
+	}
+	return o.PPOOptions.Validate()
+}
+
+// PPO runs the job.
+func PPO(ctx context.Context, o *PPOOptions) (scalars map[string]float64, err error) {
+	ref, err := soup.ParseExpr(o.Reference, o.Extrapolate)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := o.preflight(ref)
+	if err != nil {
+		return nil, err
+	}
+	enc, err := o.encoder(o.Model, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if o.MaxLength == 0 {
+		enc.MaxLength -= o.MaxNewTokens // a prompt must leave room for the answer
+	}
+	if enc.MaxLength < 1 || enc.MaxLength+o.MaxNewTokens > cfg.Context() {
+		return nil, fault.Inputf("--max-length %d and --max-new-tokens %d do not fit the context of %d tokens", enc.MaxLength, o.MaxNewTokens, cfg.Context())
+	}
+	rows, _, err := o.Data.load(!o.Quiet)
+	if err != nil {
+		return nil, err
+	}
+	prompts, err := encode(rows, "prompts", !o.Quiet, enc.Prompt)
+	if err != nil {
+		return nil, err
+	}
+	closeRun, err := openRun(&o.Training, o)
+	if err != nil {
+		return nil, err
+	}
+	defer closeRun()
+	if err := pinReference(filepath.Join(o.Out, "reference.json"), ref); err != nil {
+		return nil, err
+	}
+	err = compute(&o.Base, func(opt models.Options) error {
+		scalars, err = o.train(ctx, opt, ref, prompts, enc)
+		return err
+	})
+	return scalars, err
+}
+
+func (o *PPOOptions) train(ctx context.Context, opt models.Options, ref soup.Expr, prompts []data.Prompt, enc *data.Encoder) (map[string]float64, error) {
+	cast, err := o.cast(opt, ref, enc)
+	if err != nil {
+		return nil, err
+	}
+	save := func(dir string) error {
+		if err := models.Save(dir, cast.Policy, models.SaveOptions{Tokenizer: o.Model}); err != nil {
+			return err
+		}
+		return models.Save(filepath.Join(dir, trainers.ValueDir), cast.Value, models.SaveOptions{Tokenizer: o.Model})
+	}
+	log := &trainers.SampleLog{Path: filepath.Join(o.Out, "samples.jsonl"), Few: 8,
+		Decode: func(ids []int) string { return enc.Tok.Decode(ids, true) }}
+	t, err := trainers.NewPPO(cast, prompts, o.PPOOptions, log, save)
+	if err != nil {
+		return nil, err
+	}
+	loop := trainers.Loop{Options: &o.Common, Out: o.Out, Name: "ppo", Resume: o.Resume, Quiet: o.Quiet}
+	t.OnPhase(loop.Phase)
+	return loop.Run(ctx, t)
+}
+
+// cast loads all networks of the run.
+func (o *PPOOptions) cast(opt models.Options, ref soup.Expr, enc *data.Encoder) (trainers.Cast, error) {
+	cast := trainers.Cast{Stops: enc.Stops}
+	var err error
+	if cast.Policy, err = models.Load(o.Model, o.trained(opt)); err != nil {
+		return cast, err
+	}
+	if cast.Reference, err = ref.Load(opt); err != nil {
+		return cast, err
+	}
+	value := o.ValueModel
+	if value == "" {
+		value = o.RewardModel
+	}
+	if cast.Value, err = models.LoadScorer(value, o.trained(opt)); err != nil {
+		return cast, err
+	}
+	rm, err := models.LoadScorer(o.RewardModel, opt)
+	if err != nil {
+		return cast, err
+	}
+	micro := o.MicroBatchSize
+	if micro == 0 {
+		micro = o.BatchSize
+	}
+	cast.Reward = trainers.ModelRewarder{Scorer: rm, Micro: micro}
+	if o.Gold != "none" {
+		cast.Gold = GoldTask{Decode: func(ids []int) string { return enc.Tok.Decode(ids, true) }}
+	}
+	cast.Watch, err = o.watched(opt, ref)
+	return cast, err
+}
+
+// watched loads the models whose KL is logged beside the reference's.
+func (o *PPOOptions) watched(opt models.Options, ref soup.Expr) ([]trainers.Watched, error) {
+	var list []trainers.Watched
+	add := func(name, dir string) error {
+		m, err := models.Load(dir, opt)
+		list = append(list, trainers.Watched{Name: name, Model: m})
+		return err
+	}
+	if o.WatchKL {
+		if err := add("start", o.Model); err != nil {
+			return nil, err
+		}
+		if len(ref.Dirs) > 1 {
+			for i, name := range ref.Names() {
+				if err := add(name, ref.Dirs[i]); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	for _, dir := range o.WatchModels {
+		if err := add(filepath.Base(filepath.Clean(dir)), dir); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+// preflight opens all folders by their headers and compares their vocabularies, before anything is loaded. It returns
+// the policy's config.
+func (o *PPOOptions) preflight(ref soup.Expr) (*models.Config, error) {
+	members, err := soup.Open(ref.Dirs)
+	if err != nil {
+		return nil, err
+	}
+	members.Close()
+	dirs := append([]string{o.Model, o.RewardModel}, ref.Dirs...)
+	if o.ValueModel != "" {
+		dirs = append(dirs, o.ValueModel)
+	}
+	var first *models.Config
+	var hash string
+	for i, dir := range append(dirs, o.WatchModels...) {
+		c, err := models.OpenCheckpoint(dir)
+		if err != nil {
+			return nil, err
+		}
+		c.Close()
+		tok, err := tokenizer.Load(dir)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			first, hash = c.Config, tok.Hash()
+			continue
+		}
+		if c.Config.Vocab != first.Vocab {
+			return nil, fault.Inputf("%s has vocab_size %d and the policy %s has %d; policy, reference, reward and value model must share a vocabulary", dir, c.Config.Vocab, o.Model, first.Vocab)
+		}
+		if tok.Hash() != hash {
+			return nil, fault.Inputf("%s has another tokenizer than the policy %s; policy, reference, reward and value model must share one", dir, o.Model)
+		}
+	}
+	return first, nil
+}

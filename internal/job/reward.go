@@ -1,0 +1,77 @@
+package job
+
+// salsa reward: a Bradley–Terry reward model from preference pairs.
+
+import (
+	"context"
+
+	"salsa/models"
+	"salsa/trainers"
+)
+
+// RewardOptions are the options of `salsa reward`.
+type RewardOptions struct {
+	Model string `yaml:"model" required:"true" input:"path" arg:"DIR" help:"language model, or an earlier reward model, to start from"`
+	Training
+	Data
+	trainers.RewardOptions
+}
+
+// DefaultReward returns the defaults.
+func DefaultReward() RewardOptions {
+	return RewardOptions{Training: defaultTraining(), RewardOptions: trainers.DefaultReward()}
+}
+
+// Reward runs the job.
+func Reward(ctx context.Context, o *RewardOptions) (scalars map[string]float64, err error) {
+	cfg, err := models.ReadConfig(o.Model)
+	if err != nil {
+		return nil, err
+	}
+	enc, err := o.encoder(o.Model, cfg)
+	if err != nil {
+		return nil, err
+	}
+	rows, evalRows, err := o.Data.load(!o.Quiet)
+	if err != nil {
+		return nil, err
+	}
+	pairs, err := encode(rows, "training pairs", !o.Quiet, enc.Pair)
+	if err != nil {
+		return nil, err
+	}
+	eval, err := encode(evalRows, "held-out pairs", !o.Quiet, enc.Pair)
+	if err != nil {
+		return nil, err
+	}
+	closeRun, err := openRun(&o.Training, o)
+	if err != nil {
+		return nil, err
+	}
+	defer closeRun()
+	err = compute(&o.Base, func(opt models.Options) error {
+		s, err := startScorer(o.Model, cfg, o.Seed, o.trained(opt))
+		if err != nil {
+			return err
+		}
+		save := func(dst string, s *models.Scorer) error {
+			return models.Save(dst, s, models.SaveOptions{Tokenizer: o.Model})
+		}
+		t, err := trainers.NewReward(s, pairs, eval, o.RewardOptions, save)
+		if err != nil {
+			return err
+		}
+		loop := trainers.Loop{Options: &o.Common, Out: o.Out, Name: "reward", Resume: o.Resume, Quiet: o.Quiet}
+		scalars, err = loop.Run(ctx, t)
+		return err
+	})
+	return scalars, err
+}
+
+// startScorer loads a scorer, or puts a fresh head on a language model.
+func startScorer(dir string, cfg *models.Config, seed uint64, opt models.Options) (*models.Scorer, error) {
+	if cfg.Scores {
+		return models.LoadScorer(dir, opt)
+	}
+	return models.NewScorer(dir, seed, opt)
+}

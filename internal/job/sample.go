@@ -1,0 +1,139 @@
+package job
+
+// Sampling from a model and judging what came: shared by eval, the sweep over α and the making of pairs.
+
+import (
+	"context"
+
+	"salsa/data"
+	"salsa/internal/demo"
+	"salsa/internal/metrics"
+	"salsa/models"
+	"salsa/tensor"
+	"salsa/trainers"
+)
+
+// Sampling are the options of drawing completions.
+type Sampling struct {
+	MaxNewTokens int     `yaml:"max_new_tokens" help:"longest completion" unit:"tokens" check:">=1"`
+	Temperature  float64 `yaml:"temperature" help:"of sampling; 0 takes the most likely token" check:">=0"`
+	TopK         int     `yaml:"top_k" help:"sample among the k most likely tokens; 0: all" check:">=0"`
+	TopP         float64 `yaml:"top_p" help:"sample among the most likely tokens of this mass" check:">0,<=1"`
+	MinP         float64 `yaml:"min_p" help:"sample among tokens at least this likely relative to the best; 0: all" check:">=0,<=1"`
+	Seed         uint64  `yaml:"seed" help:"seed of the sampling"`
+	BatchSize    int     `yaml:"batch_size" help:"sequences in flight" check:">=1"`
+}
+
+func defaultSampling() Sampling {
+	return Sampling{MaxNewTokens: 128, Temperature: 1, TopP: 1, BatchSize: 32}
+}
+
+// draw samples n completions for every prompt, prompt by prompt.
+func (s *Sampling) draw(ctx context.Context, m models.Model, prompts [][]int, n int, stops []int, p *metrics.Progress) ([]models.Completion, error) {
+	opt := models.GenOptions{
+		MaxNewTokens: s.MaxNewTokens, NPerPrompt: n, Stop: stops, IgnoreEOS: true, Seed: s.Seed, BatchSize: s.BatchSize,
+		Sampler: tensor.Sampler{Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP, MinP: s.MinP},
+	}
+	if p != nil {
+		opt.OnToken = func(int, int, float32) { p.Tokens(1) }
+		opt.Progress = func(done, _ int) { p.Step(done) }
+	}
+	return models.Generate(ctx, m, prompts, opt)
+}
+
+// GoldTask is the demo's exact reward as a Rewarder.
+type GoldTask struct{ Decode func(ids []int) string }
+
+// Score implements trainers.Rewarder.
+func (g GoldTask) Score(_ context.Context, prompts []data.Prompt, completions [][]int) ([]float64, error) {
+	out := make([]float64, len(prompts))
+	for i := range prompts {
+		gold, err := demo.Gold(prompts[i].Row.Prompt, g.Decode(completions[i]))
+		if err != nil {
+			return nil, err
+		}
+		out[i] = gold
+	}
+	return out, nil
+}
+
+// promptIDs lists the ids of prompts.
+func promptIDs(prompts []data.Prompt) [][]int {
+	ids := make([][]int, len(prompts))
+	for i := range prompts {
+		ids[i] = prompts[i].IDs
+	}
+	return ids
+}
+
+// repeatPrompts lists each prompt n times in a row, as draw returns completions.
+func repeatPrompts(prompts []data.Prompt, n int) []data.Prompt {
+	out := make([]data.Prompt, 0, n*len(prompts))
+	for _, p := range prompts {
+		for range n {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// judges are what samples are measured with.
+type judges struct {
+	reward trainers.Rewarder // nil: none
+	gold   trainers.Rewarder // nil: none
+	refs   []trainers.Watched
+	micro  int
+}
+
+// judged are the measures of one model's samples, each one per sample.
+type judged struct {
+	Reward []float64            `json:"reward,omitempty"`
+	Gold   []float64            `json:"gold,omitempty"`
+	Length []int                `json:"length"`
+	Ended  []bool               `json:"ended"`
+	KL     map[string][]float64 `json:"kl,omitempty"` // by reference: Σ_t k1, the log-ratio of the whole completion
+	Text   []string             `json:"text,omitempty"`
+}
+
+// judge measures completions that m drew at the given temperature.
+func (j *judges) judge(ctx context.Context, m models.Model, prompts []data.Prompt, drawn []models.Completion, temperature float64) (*judged, error) {
+	out := &judged{KL: map[string][]float64{}}
+	ids := make([][]int, len(drawn))
+	for i, c := range drawn {
+		ids[i] = c.IDs
+		out.Length, out.Ended = append(out.Length, len(c.IDs)), append(out.Ended, c.Stopped)
+	}
+	var err error
+	if j.reward != nil {
+		if out.Reward, err = j.reward.Score(ctx, prompts, ids); err != nil {
+			return nil, err
+		}
+	}
+	if j.gold != nil {
+		if out.Gold, err = j.gold.Score(ctx, prompts, ids); err != nil {
+			return nil, err
+		}
+	}
+	if len(j.refs) == 0 {
+		return out, nil
+	}
+	if temperature == 0 {
+		temperature = 1 // a greedy choice has no distribution; measure the model's own
+	}
+	own, err := trainers.SequenceLogProbs(ctx, m, prompts, ids, temperature, j.micro)
+	if err != nil {
+		return nil, err
+	}
+	for _, ref := range j.refs {
+		other, err := trainers.SequenceLogProbs(ctx, ref.Model, prompts, ids, temperature, j.micro)
+		if err != nil {
+			return nil, err
+		}
+		kl := make([]float64, len(own))
+		for i := range own {
+			kl[i] = own[i] - other[i]
+		}
+		out.KL[ref.Name] = kl
+	}
+	return out, nil
+}

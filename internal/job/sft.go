@@ -1,0 +1,91 @@
+package job
+
+// salsa sft: supervised fine-tuning, or pretraining from a config alone.
+
+import (
+	"context"
+
+	"salsa/internal/fault"
+	"salsa/models"
+	"salsa/trainers"
+)
+
+// SFTOptions are the options of `salsa sft`.
+type SFTOptions struct {
+	Model      string `yaml:"model" input:"path" arg:"DIR" help:"Hugging Face folder to start from"`
+	FromConfig string `yaml:"from_config" input:"path" arg:"DIR" help:"folder with config.json and tokenizer: start from random weights (pretraining)"`
+	Training
+	Data
+	trainers.SFTOptions
+}
+
+// DefaultSFT returns the defaults.
+func DefaultSFT() SFTOptions {
+	return SFTOptions{Training: defaultTraining(), SFTOptions: trainers.DefaultSFT()}
+}
+
+// Validate checks what the tags cannot.
+func (o *SFTOptions) Validate() error {
+	if (o.Model == "") == (o.FromConfig == "") {
+		return fault.Inputf("give either --model DIR, to fine-tune, or --from-config DIR, to train from random weights")
+	}
+	return nil
+}
+
+// SFT runs the job.
+func SFT(ctx context.Context, o *SFTOptions) (scalars map[string]float64, err error) {
+	dir := o.Model + o.FromConfig // Validate: one of them is empty
+	cfg, err := models.ReadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	enc, err := o.encoder(dir, cfg)
+	if err != nil {
+		return nil, err
+	}
+	rows, evalRows, err := o.Data.load(!o.Quiet)
+	if err != nil {
+		return nil, err
+	}
+	examples, err := encode(rows, "training rows", !o.Quiet, enc.SFT)
+	if err != nil {
+		return nil, err
+	}
+	if err := enc.CheckStops(examples); err != nil {
+		return nil, err
+	}
+	eval, err := encode(evalRows, "held-out rows", !o.Quiet, enc.SFT)
+	if err != nil {
+		return nil, err
+	}
+	closeRun, err := openRun(&o.Training, o)
+	if err != nil {
+		return nil, err
+	}
+	defer closeRun()
+	err = compute(&o.Base, func(opt models.Options) error {
+		m, err := o.start(cfg, o.trained(opt))
+		if err != nil {
+			return err
+		}
+		save := func(dst string, m models.Model) error {
+			return models.Save(dst, m, models.SaveOptions{Tokenizer: dir})
+		}
+		t, err := trainers.NewSFT(m, examples, eval, o.SFTOptions, save)
+		if err != nil {
+			return err
+		}
+		loop := trainers.Loop{Options: &o.Common, Out: o.Out, Name: "sft", Resume: o.Resume, Quiet: o.Quiet}
+		scalars, err = loop.Run(ctx, t)
+		return err
+	})
+	return scalars, err
+}
+
+// start makes or loads the model.
+func (o *SFTOptions) start(cfg *models.Config, opt models.Options) (models.Model, error) {
+	if o.FromConfig != "" {
+		return models.New(cfg, o.Seed, opt)
+	}
+	return models.Load(o.Model, opt)
+}

@@ -1,0 +1,160 @@
+package job
+
+// Data files to encoded rows: the tokenizer and chat template of a model folder, the held-out split, and what is
+// told about it.
+
+import (
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"strings"
+
+	"salsa/data"
+	"salsa/data/tokenizer"
+	"salsa/internal/fault"
+	"salsa/models"
+)
+
+// Data are the options that name training data.
+type Data struct {
+	Data     []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"rows to train on: .jsonl, .json, .txt, .parquet, also .gz or .zst"`
+	EvalData []string `yaml:"eval_data" input:"path" arg:"FILES" help:"held-out rows, measured but never trained on"`
+	Holdout  float64  `yaml:"holdout" help:"share of --data that is held out, chosen by each prompt's hash: SFT, reward model and PPO hold out the same prompts" check:">=0,<1"`
+	Split    string   `yaml:"separator" help:"text between the documents of a .txt file; empty: blank lines"`
+}
+
+// newEncoder builds the encoder of a model folder.
+func newEncoder(dir string, cfg *models.Config, maxLength int, overlong string) (*data.Encoder, error) {
+	tok, err := tokenizer.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	if n := tok.VocabSize(); n > cfg.Vocab {
+		return nil, fault.Inputf("%s: the tokenizer has %d ids and the model's vocab_size is %d; use the tokenizer that belongs to the model", dir, n, cfg.Vocab)
+	}
+	bos := -1
+	if ids := tok.Encode("", true); len(ids) > 0 {
+		bos = ids[0]
+	}
+	stops := cfg.StopIDs()
+	if len(stops) == 0 {
+		return nil, fault.Inputf("%s: neither generation_config.json nor config.json has eos_token_id; add it, or completions cannot end", dir)
+	}
+	enc := data.NewEncoder(tok, bos, mainEOS(cfg, stops))
+	enc.Stops, enc.Overlong = stops, data.Overlong(overlong)
+	enc.MaxLength = cfg.Context()
+	if maxLength > 0 {
+		if maxLength > enc.MaxLength {
+			return nil, fault.Inputf("--max-length %d is more than the model's context of %d tokens", maxLength, enc.MaxLength)
+		}
+		enc.MaxLength = maxLength
+	}
+	enc.Template, err = data.LoadTemplate(dir)
+	if errors.Is(err, data.ErrNoTemplate) {
+		err = nil
+	}
+	return enc, err
+}
+
+// mainEOS is the stop id that training appends: config.json's first, which the pretrained model knows best.
+func mainEOS(cfg *models.Config, stops []int) int {
+	if len(cfg.EOS) > 0 {
+		return cfg.EOS[0]
+	}
+	return stops[0]
+}
+
+// encoder builds the encoder that a training run's options ask for.
+func (t *Training) encoder(dir string, cfg *models.Config) (*data.Encoder, error) {
+	enc, err := newEncoder(dir, cfg, t.MaxLength, t.Overlong)
+	if err != nil {
+		return nil, err
+	}
+	enc.Empty = data.Empty(t.Empty)
+	return enc, nil
+}
+
+// readRows reads all files and says what they hold.
+func readRows(paths []string, separator string, say bool) ([]data.Row, error) {
+	var rows []data.Row
+	for _, path := range paths {
+		more, err := data.ReadAll(path, data.ReadOptions{Separator: separator})
+		if err != nil {
+			return nil, err
+		}
+		if say {
+			fmt.Fprintf(os.Stderr, "salsa: %s: %s\n", path, data.Detected(more))
+		}
+		rows = append(rows, more...)
+	}
+	return rows, nil
+}
+
+// promptKey is the text that decides which side of the split a row falls on.
+func promptKey(r *data.Row) string {
+	switch {
+	case r.HasIDs:
+		return fmt.Sprint(r.PromptIDs)
+	case r.Prompt != "":
+		return r.Prompt
+	case r.Text != "":
+		return r.Text
+	}
+	var b strings.Builder
+	for _, m := range r.Messages {
+		if m.Role == "assistant" {
+			break
+		}
+		b.WriteString(m.Role + ":" + m.Content + "\n")
+	}
+	return b.String()
+}
+
+// heldOut tells whether a row belongs to the held-out share: a function of its prompt alone.
+func heldOut(r *data.Row, share float64) bool {
+	h := fnv.New64a()
+	h.Write([]byte(promptKey(r)))
+	return float64(h.Sum64()>>11)/(1<<53) < share
+}
+
+// splitRows cuts rows into training and held-out ones.
+func splitRows(rows []data.Row, share float64) (train, eval []data.Row) {
+	for i := range rows {
+		if heldOut(&rows[i], share) {
+			eval = append(eval, rows[i])
+		} else {
+			train = append(train, rows[i])
+		}
+	}
+	return train, eval
+}
+
+// load reads and splits the data; the held-out rows are those of EvalData and of the share.
+func (d *Data) load(say bool) (train, eval []data.Row, err error) {
+	rows, err := readRows(d.Data, d.Split, say)
+	if err != nil {
+		return nil, nil, err
+	}
+	train, eval = splitRows(rows, d.Holdout)
+	if len(train) == 0 {
+		return nil, nil, fault.Inputf("--holdout %g leaves no row to train on; lower it", d.Holdout)
+	}
+	more, err := readRows(d.EvalData, d.Split, say)
+	return train, append(eval, more...), err
+}
+
+// encode runs one of the encoder's methods over rows and says what became of them; no rows give none.
+func encode[T data.Example | data.Pair | data.Prompt | data.Ranking](rows []data.Row, what string, say bool, f func(*data.Row) (T, error)) ([]T, error) {
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	out, counts, err := data.EncodeAll(rows, f)
+	if err != nil {
+		return nil, err
+	}
+	if say {
+		fmt.Fprintf(os.Stderr, "salsa: %s: %s\n", what, counts)
+	}
+	return out, nil
+}

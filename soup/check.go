@@ -1,0 +1,68 @@
+package soup
+
+// What two members must have in common, judged from their headers.
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+
+	"salsa/internal/checkpoint"
+	"salsa/models"
+)
+
+// differences lists what keeps a and b from being mixed, both sides named.
+func differences(a, b *models.Checkpoint) []string {
+	faults := configDifferences(a, b)
+	if len(faults) > 0 {
+		return faults // shapes differ for the same reason
+	}
+	for _, name := range a.Names() {
+		x, _ := a.Info(name)
+		y, ok := b.Info(name)
+		switch {
+		case !ok:
+			faults = append(faults, fmt.Sprintf("%s is in %s and not in %s", name, a.Dir, b.Dir))
+		case !slices.Equal(x.Shape, y.Shape):
+			faults = append(faults, fmt.Sprintf("%s is %v in %s and %v in %s", name, x.Shape, a.Dir, y.Shape, b.Dir))
+		}
+	}
+	return append(faults, tokenizerDifferences(a.Dir, b.Dir)...)
+}
+
+// notCompared are fields of a config that say nothing about what the model computes.
+var notCompared = []string{"DType", "InitStd", "EOS", "Generation", "ScoreGain", "ScoreBias"}
+
+func configDifferences(a, b *models.Checkpoint) []string {
+	var faults []string
+	x, y := reflect.ValueOf(*a.Config), reflect.ValueOf(*b.Config)
+	for i := range x.NumField() {
+		f := x.Type().Field(i)
+		if !f.IsExported() || slices.Contains(notCompared, f.Name) {
+			continue
+		}
+		if !reflect.DeepEqual(x.Field(i).Interface(), y.Field(i).Interface()) {
+			faults = append(faults, fmt.Sprintf("%s is %v in %s and %v in %s", f.Name, x.Field(i), a.Dir, y.Field(i), b.Dir))
+		}
+	}
+	return faults
+}
+
+// tokenizerDifferences compares the vocabulary files by content.
+func tokenizerDifferences(a, b string) []string {
+	for _, name := range []string{"tokenizer.json", "tokenizer.model"} {
+		x, errX := checkpoint.HashFile(filepath.Join(a, name))
+		y, errY := checkpoint.HashFile(filepath.Join(b, name))
+		if errors.Is(errX, fs.ErrNotExist) || errors.Is(errY, fs.ErrNotExist) || os.IsNotExist(errX) || os.IsNotExist(errY) {
+			continue // a folder of weights alone is judged by its shapes
+		}
+		if errX != nil || errY != nil || x != y {
+			return []string{fmt.Sprintf("%s differs between %s and %s", name, a, b)}
+		}
+	}
+	return nil
+}
