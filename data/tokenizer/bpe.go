@@ -41,6 +41,10 @@ type model struct {
 	// joins the character in front to the mark: where it is not in glued. mark is empty when that is never so.
 	mark  string
 	glued map[rune]bool
+	// looseASCII answers the same for ASCII characters: true where text can be cut.
+	looseASCII [utf8.RuneSelf]bool
+
+	ranks int // number of merge ranks when buckets can order them, else 0
 }
 
 // bytewiseWords switches the model to raw bytes as input. It returns false, changing nothing, unless every byte has
@@ -109,6 +113,9 @@ func (m *model) findMark(mark string) {
 			m.glued[last] = true
 		}
 	}
+	for c, id := range m.ascii {
+		m.looseASCII[c] = id != missing && !m.glued[rune(c)]
+	}
 }
 
 // worker holds the buffers and the word cache of one goroutine.
@@ -117,6 +124,8 @@ type worker struct {
 	kept     []token // backing store of the cached words
 	symbols  []symbol
 	heap     mergeHeap
+	buckets  buckets
+	bucketed bool // the word at hand uses buckets
 	tokens   []token
 	from, to []piece
 	matcher  matcher
@@ -155,16 +164,25 @@ func (m *model) cutPoint(text string) int {
 			return -1
 		}
 		at += i
-		before, size := utf8.DecodeLastRuneInString(text[:at])
-		if m.glued[before] {
-			continue
-		}
-		// A character outside the vocabulary becomes other tokens, whose merges glued does not know.
-		if _, known := m.ids[text[at-size:at]]; known {
+		if m.loose(text[:at]) {
 			return at
 		}
 	}
 	return -1
+}
+
+// loose reports whether no merge can join the last character of text to a mark behind it.
+func (m *model) loose(text string) bool {
+	if last := text[len(text)-1]; last < utf8.RuneSelf {
+		return m.looseASCII[last]
+	}
+	last, size := utf8.DecodeLastRuneInString(text)
+	if m.glued[last] {
+		return false
+	}
+	// A character outside the vocabulary becomes other tokens, whose merges glued does not know.
+	_, known := m.ids[text[len(text)-size:]]
+	return known
 }
 
 // word appends the tokens of a word, from the cache if it was seen before.
@@ -279,16 +297,8 @@ func (m *model) mergeAll(w *worker) {
 	if n := len(symbols); n > 0 {
 		symbols[n-1].next, symbols[n-1].joins = missing, missing
 	}
-	w.heap = w.heap[:0]
-	for i := 0; i+1 < len(symbols); i++ {
-		mg := m.merges.find(symbols[i].id, symbols[i+1].id)
-		if symbols[i].joins = mg.id; mg.id != missing {
-			w.heap = append(w.heap, newCandidate(mg, int32(i)))
-		}
-	}
-	w.heap.init()
-	for len(w.heap) > 0 {
-		top := w.heap.pop()
+	m.candidates(w)
+	for top, ok := w.dequeue(); ok; top, ok = w.dequeue() {
 		pos := top.pos()
 		left := &symbols[pos]
 		if left.size == 0 || left.joins != top.id {
@@ -310,11 +320,33 @@ func (m *model) mergeAll(w *worker) {
 	}
 }
 
+// candidates queues the pairs of the symbols as they are.
+func (m *model) candidates(w *worker) {
+	symbols := w.symbols
+	w.heap = w.heap[:0]
+	w.bucketed = len(symbols) >= minBucketed && m.ranks > 0 && m.ranks <= 64*len(symbols)
+	if w.bucketed {
+		w.buckets.reset(m.ranks)
+	}
+	for i := len(symbols) - 2; i >= 0; i-- {
+		mg := m.merges.find(symbols[i].id, symbols[i+1].id)
+		symbols[i].joins = mg.id
+		switch {
+		case mg.id == missing:
+		case w.bucketed:
+			w.buckets.push(newCandidate(mg, int32(i)))
+		default:
+			w.heap = append(w.heap, newCandidate(mg, int32(i)))
+		}
+	}
+	w.heap.init()
+}
+
 // offer puts the pair that begins at pos on the heap, if it can be joined, and returns what it makes.
 func (m *model) offer(w *worker, pos, left, right int32) int32 {
 	mg := m.merges.find(left, right)
 	if mg.id != missing {
-		w.heap.push(newCandidate(mg, pos))
+		w.enqueue(newCandidate(mg, pos))
 	}
 	return mg.id
 }

@@ -257,6 +257,7 @@ func (l *loader) finish() *Tokenizer {
 			t.trackAlign = true
 		}
 	}
+	t.model.findOrder()
 	l.chooseWords()
 	t.before, t.behind = t.templateIDs()
 	return t
