@@ -50,10 +50,10 @@ func (m *material) rewardTable(f *findings) report.Table {
 		Caption: "Means with 95 % bootstrap intervals over prompts. Win rates against PPO: every seed against every seed, sample by sample, ties count half."}
 	judges := slices.DeleteFunc(m.measures(), func(x measure) bool { return x.key != "gold" && x.key != "reward" })
 	for _, x := range judges {
-		t.Columns = append(t.Columns, report.Column{Name: capital(x.title), Numeric: true, Best: report.Highest})
+		t.Columns = append(t.Columns, report.Column{Name: capital(x.title), Numeric: true})
 	}
 	for _, x := range judges {
-		t.Columns = append(t.Columns, report.Column{Name: "Wins by " + shortName(x.key) + ", %", Numeric: true, Best: report.Highest})
+		t.Columns = append(t.Columns, report.Column{Name: "Wins by " + shortName(x.key) + ", %", Numeric: true})
 	}
 	for _, r := range f.Table {
 		row := []report.Cell{r.label()}
@@ -114,14 +114,21 @@ func cellOf(measures map[string]estimate, x measure) report.Cell {
 	if !ok {
 		return report.Text("–")
 	}
-	return report.Estimated(e.Mean, e.Low, e.High, x.digits)
+	return estimated(e, x.digits)
 }
 
 func percent(e *estimate) report.Cell {
 	if e == nil {
 		return report.Text("–")
 	}
-	return report.Estimated(100*e.Mean, 100*e.Low, 100*e.High, 1)
+	return estimated(estimate{Mean: 100 * e.Mean, Low: 100 * e.Low, High: 100 * e.High}, 1)
+}
+
+// estimated is a cell with an interval. None is marked as the best: that is the verdict's to say, not a digit's.
+func estimated(e estimate, digits int) report.Cell {
+	cell := report.Text(fixedDigits(e.Mean, digits))
+	cell.Detail = fmt.Sprintf("[%s, %s]", fixedDigits(e.Low, digits), fixedDigits(e.High, digits))
+	return cell
 }
 
 // bars draws a measure of all methods.
@@ -192,7 +199,7 @@ func (m *material) perModel() report.Block {
 		row := []report.Cell{report.Text(model.Name)}
 		for _, x := range measures {
 			if values := x.of(model); len(values) > 0 {
-				row = append(row, report.Value(mean(values), x.digits))
+				row = append(row, report.Text(fixedDigits(mean(values), x.digits)))
 			} else {
 				row = append(row, report.Text("–"))
 			}

@@ -35,6 +35,14 @@ func (b BarCI) stacked(width float64) bool {
 	return width < 600 && slices.ContainsFunc(b.Rows, func(r Estimate) bool { return textWidth(r.Label, textSize+0.5) > short })
 }
 
+// headroom is the space above the rows: for the name of the reference line, if there is one.
+func (b BarCI) headroom() float64 {
+	if b.ReferenceText == "" {
+		return 6
+	}
+	return 26
+}
+
 func (b BarCI) render(p *page)                { p.figure(b) }
 func (b BarCI) head() (title, caption string) { return b.Title, b.Caption }
 
@@ -69,7 +77,7 @@ func (b BarCI) labels() []string {
 
 func (b BarCI) height(width float64) float64 {
 	labels := float64(len(b.labels()))
-	height := legendHeight(b.keys(), width) + 26 + rowHeight*float64(len(b.Rows)) + groupSpace*labels + 52
+	height := legendHeight(b.keys(), width) + b.headroom() + rowHeight*float64(len(b.Rows)) + groupSpace*labels + 52
 	if b.stacked(width) {
 		height += labelSpace * labels
 	}
@@ -77,12 +85,12 @@ func (b BarCI) height(width float64) float64 {
 }
 
 func (b BarCI) draw(c *canvas, width, height float64) {
-	top := c.legend(b.keys(), width) + 26
+	top := c.legend(b.keys(), width) + b.headroom()
 	left, right := 0.0, 0.0
 	var xs []float64
 	for _, r := range b.Rows {
 		left = max(left, textWidth(r.Label, textSize+0.5)+18)
-		right = max(right, textWidth(b.text(r), textSize)+18)
+		right = max(right, textWidth(b.text(r), textSize)+24)
 		xs = append(xs, finite(r.Value, r.Low, r.High)...)
 	}
 	if b.ReferenceText != "" {

@@ -5,6 +5,7 @@ package report
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -131,19 +132,14 @@ func series(name, key string, rows []metrics.Row) Series {
 // allKeys lists every metric of the runs, sorted.
 func allKeys(runs []Training) []string {
 	seen := map[string]bool{}
-	var keys []string
 	for _, run := range runs {
 		for _, row := range run.Rows {
 			for key := range row.Values {
-				if !seen[key] {
-					seen[key] = true
-					keys = append(keys, key)
-				}
+				seen[key] = true
 			}
 		}
 	}
-	slices.Sort(keys)
-	return keys
+	return slices.Sorted(maps.Keys(seen))
 }
 
 // HintNotes turns the hints that a run gave into notes; none makes a note that says so.
