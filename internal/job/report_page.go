@@ -28,7 +28,7 @@ func (m *material) frontierCharts(stride int) []report.ScatterChart {
 
 // frontierSection explains and draws the frontier.
 func (m *material) frontierSection(f *findings, stride int) report.Section {
-	s := report.Section{Title: "Reward against KL", Intro: "Further from the start policy (to the right) the reward model's score rises, for that is what is optimised. What counts is how high the true reward stands at the same distance. Where the score goes on rising and gold falls, the policy has found the reward model's mistakes: over-optimisation."}
+	s := report.Section{Title: "Reward against KL", Intro: "Further from the start policy (to the right) the reward model's score should rise, for that is what is optimised. What counts is how high the true reward stands at the same distance. Where the score goes on rising and gold falls, the policy has found the reward model's mistakes: over-optimisation."}
 	charts := m.frontierCharts(stride)
 	if len(charts) == 0 {
 		s.Blocks = append(s.Blocks, left("The frontier", "no run of PPO or SALSA logged its KL to the start policy (`--watch-kl`)"))
