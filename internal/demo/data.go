@@ -23,7 +23,7 @@ const (
 
 // How many rows the files have; PromptsTrainFile has every order of every training combination.
 const (
-	PretrainRows = 12000
+	PretrainRows    = 12000
 	SFTRows         = 2000
 	SFTEvalRows     = 300
 	PromptsEvalRows = 64

@@ -66,7 +66,7 @@ func modelConfig() object {
 		"attention_bias":          false,
 		"attention_dropout":       0.0,
 		"mlp_bias":                false,
-		"initializer_range": 0.1,
+		"initializer_range":       0.1,
 		"tie_word_embeddings":     true,
 		"bos_token_id":            BOS,
 		"eos_token_id":            EOS,

@@ -151,28 +151,23 @@ func (o *PPOOptions) cast(opt models.Options, ref soup.Expr, enc *data.Encoder) 
 
 // watched loads the models whose KL is logged beside the reference's.
 func (o *PPOOptions) watched(opt models.Options, ref soup.Expr) ([]trainers.Watched, error) {
-	var list []trainers.Watched
-	add := func(name, dir string) error {
-		m, err := models.Load(dir, opt)
-		list = append(list, trainers.Watched{Name: name, Model: m})
-		return err
-	}
+	var names, dirs []string
 	if o.WatchKL {
-		if err := add("start", o.Model); err != nil {
-			return nil, err
-		}
-		if len(ref.Dirs) > 1 {
-			for i, name := range ref.Names() {
-				if err := add(name, ref.Dirs[i]); err != nil {
-					return nil, err
-				}
-			}
-		}
+		names, dirs = append(names, "start"), append(dirs, o.Model)
+	}
+	if o.WatchKL && len(ref.Dirs) > 1 {
+		names, dirs = append(names, ref.Names()...), append(dirs, ref.Dirs...)
 	}
 	for _, dir := range o.WatchModels {
-		if err := add(filepath.Base(filepath.Clean(dir)), dir); err != nil {
+		names, dirs = append(names, filepath.Base(filepath.Clean(dir))), append(dirs, dir)
+	}
+	list := make([]trainers.Watched, len(dirs))
+	for i, dir := range dirs {
+		m, err := models.Load(dir, opt)
+		if err != nil {
 			return nil, err
 		}
+		list[i] = trainers.Watched{Name: names[i], Model: m}
 	}
 	return list, nil
 }

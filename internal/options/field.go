@@ -37,13 +37,7 @@ func collect(v reflect.Value) []*field {
 		sf := t.Field(i)
 		switch tag := sf.Tag.Get("yaml"); {
 		case sf.Anonymous && sf.Type.Kind() == reflect.Struct && tag == "":
-			inner := collect(v.Field(i))
-			for _, f := range inner {
-				if f.group == "" {
-					f.group = sf.Tag.Get("group")
-				}
-			}
-			out = append(out, inner...)
+			out = append(out, grouped(collect(v.Field(i)), sf.Tag.Get("group"))...)
 		case !sf.IsExported() || tag == "-":
 		case tag == "":
 			panic(fmt.Sprintf("options: %s.%s has no yaml tag; give a key or yaml:\"-\"", t, sf.Name))
@@ -52,6 +46,16 @@ func collect(v reflect.Value) []*field {
 		}
 	}
 	return out
+}
+
+// grouped puts fields that have no heading under one.
+func grouped(fields []*field, group string) []*field {
+	for _, f := range fields {
+		if f.group == "" {
+			f.group = group
+		}
+	}
+	return fields
 }
 
 func newField(owner reflect.Type, sf reflect.StructField, v reflect.Value) *field {
