@@ -66,7 +66,7 @@ type Overlong string
 
 // The policies for sequences that are too long. Whichever is chosen, Counts says how often it acted.
 const (
-	OverlongError         Overlong = "error" // refuse the row; also the meaning of ""
+	OverlongError         Overlong = "error" // refuse the row; so does "", for commands that have no --overlong
 	OverlongDrop          Overlong = "drop"
 	OverlongTruncateLeft  Overlong = "truncate-left"  // cut the prompt's start, keep a leading bos
 	OverlongTruncateRight Overlong = "truncate-right" // cut the completion's end, and its eos with it
@@ -85,7 +85,8 @@ const (
 // Encoder turns rows into token sequences. It is immutable once in use and safe for concurrent use if its
 // tokenizer is.
 type Encoder struct {
-	Tok       Tokenizer
+	Tok       Tokenizer // nil: only rows of ids can be encoded
+	Vocab     int       // ids of rows must be below it; 0: not checked
 	Template  *Template // for messages; nil: rows that are only messages are refused
 	WrapText  bool      // treat plain prompt and completion strings as a user and an assistant turn
 	BOS       int       // to recognise doubled ones; -1: none
@@ -126,7 +127,7 @@ func (e *Encoder) SFT(row *Row) (Example, error) {
 	case row.Shape == ShapeText:
 		return e.plain(row)
 	case row.Shape == ShapePrompt:
-		return Example{}, fault.Inputf("%s: a prompt without a completion (%s); SFT needs both", row.At(), row.Format)
+		return Example{}, fault.Inputf("%s: a prompt without a completion (%s); give both", row.At(), row.Format)
 	case row.HasCompletion():
 		return e.completion(row, row.CompletionIDs, row.Completion, row.CompletionMessages)
 	case row.Shape == ShapePair:
@@ -198,8 +199,8 @@ func (e *Encoder) Prompt(row *Row) (Prompt, error) {
 	var err error
 	switch {
 	case row.HasIDs:
-		p.IDs = row.PromptIDs
-		p.Text = e.Tok.Decode(p.IDs, false)
+		p.IDs, p.Text = row.PromptIDs, e.Decode(row.PromptIDs, false)
+		err = e.checkIDs(row, row.PromptIDs)
 	case row.Shape == ShapeText:
 		err = fault.Inputf("%s: plain text where a prompt is needed; give \"prompt\"", row.At())
 	default:
@@ -239,11 +240,16 @@ func (e *Encoder) completion(row *Row, ids []int, text string, messages []Messag
 	switch {
 	case row.HasIDs:
 		seq := sequence{ids: slices.Concat(row.PromptIDs, ids)}
+		if err := e.checkIDs(row, seq.ids); err != nil {
+			return Example{}, err
+		}
 		return e.finish(row, seq, len(row.PromptIDs), len(ids) == 0)
 	case e.usesMessages(row):
 		return e.chat(row, text, messages)
 	case row.MessagesOnly:
 		return Example{}, errNoTemplate(row)
+	case e.Tok == nil:
+		return Example{}, errNoTokenizer(row)
 	}
 	prompt := e.Tok.Encode(row.Prompt, true)
 	joint := e.Tok.Encode(row.Prompt+text, true)
@@ -253,6 +259,9 @@ func (e *Encoder) completion(row *Row, ids []int, text string, messages []Messag
 
 // plain encodes running text: every token is a target but the first.
 func (e *Encoder) plain(row *Row) (Example, error) {
+	if e.Tok == nil {
+		return Example{}, errNoTokenizer(row)
+	}
 	ids := e.endWithEOS(e.Tok.Encode(row.Text, true))
 	return e.finish(row, sequence{ids: ids}, min(1, len(ids)), row.Text == "")
 }
@@ -325,8 +334,11 @@ func (e *Encoder) cutLeft(ids []int, cut int) []int {
 func (e *Encoder) cutMask(x Example) []bool { return slices.Clone(x.Mask[x.Cut:]) }
 
 func (e *Encoder) tooLong(row *Row, what string, n int) error {
-	return fault.Inputf("%s: %s has %d tokens, more than the maximum length of %d; raise --max-length or choose --overlong drop|truncate-left|truncate-right",
-		row.At(), what, n, e.MaxLength)
+	remedy := "shorten it"
+	if e.Overlong != "" {
+		remedy = "raise --max-length if the model's context allows, or choose another --overlong"
+	}
+	return fault.Inputf("%s: %s has %d tokens, more than the maximum length of %d; %s", row.At(), what, n, e.MaxLength, remedy)
 }
 
 // checkBOS refuses sequences that begin with two bos tokens: one from the tokenizer and one in the text.
@@ -335,6 +347,30 @@ func (e *Encoder) checkBOS(ids []int, row *Row) error {
 		return fault.Inputf("%s: begins with two bos tokens (id %d); the tokenizer adds one, so remove the one in the text or ids", row.At(), e.BOS)
 	}
 	return nil
+}
+
+// checkIDs refuses ids that the vocabulary lacks.
+func (e *Encoder) checkIDs(row *Row, ids []int) error {
+	for _, id := range ids {
+		if e.Vocab > 0 && id >= e.Vocab {
+			return fault.Inputf("%s: token id %d is not below the model's vocab_size %d; use ids of the model's own tokenizer", row.At(), id, e.Vocab)
+		}
+	}
+	return nil
+}
+
+// errNoTokenizer refuses a row of text where there is no tokenizer.
+func errNoTokenizer(row *Row) error {
+	return fault.Inputf("%s: text (%s), and the model's folder has neither tokenizer.json nor tokenizer.model; copy one there, or give rows of ids",
+		row.At(), row.Format)
+}
+
+// Decode turns ids into text; without a tokenizer there is none.
+func (e *Encoder) Decode(ids []int, skipSpecial bool) string {
+	if e.Tok == nil {
+		return ""
+	}
+	return e.Tok.Decode(ids, skipSpecial)
 }
 
 // commonPrefix returns how many leading ids a and b share.

@@ -36,6 +36,9 @@ func promptTurns(row *Row) []Message {
 
 // promptIDs renders and tokenises what is to be answered.
 func (e *Encoder) promptIDs(row *Row) (string, []int, error) {
+	if e.Tok == nil {
+		return "", nil, errNoTokenizer(row)
+	}
 	if !e.usesMessages(row) {
 		if row.MessagesOnly {
 			return "", nil, errNoTemplate(row)
@@ -61,6 +64,9 @@ func (e *Encoder) render(row *Row, turns []Message, generationPrompt bool) (stri
 // chat encodes a dialogue. Targets are the assistant turns that follow the row's prompt; in a row that is all
 // dialogue, every assistant turn. The ids are those of the whole conversation, tokenised at once.
 func (e *Encoder) chat(row *Row, text string, reply []Message) (Example, error) {
+	if e.Tok == nil {
+		return Example{}, errNoTokenizer(row)
+	}
 	dialogue, first := row.Messages, 0
 	if row.Shape == ShapeDialogue {
 		dialogue = trimToAssistant(dialogue)
@@ -137,15 +143,24 @@ func (e *Encoder) turnSpan(row *Row, dialogue []Message, i int, full string, ids
 
 func (e *Encoder) isStop(id int) bool { return id == e.EOS || slices.Contains(e.Stops, id) }
 
-// CheckStops refuses demonstrations none of which teaches the model to stop: if no example has eos or a stop
-// token among its targets, generation would always run to its limit.
-func (e *Encoder) CheckStops(examples []Example) error {
+// TeachesStop tells whether any example has eos or a stop token among its targets.
+func (e *Encoder) TeachesStop(examples []Example) bool {
 	for _, x := range examples {
 		for k, id := range x.IDs {
 			if x.Mask[k] && e.isStop(id) {
-				return nil
+				return true
 			}
 		}
+	}
+	return false
+}
+
+// CheckStops refuses demonstrations none of which teaches the model to stop: generation would always run to its
+// limit. Where all rows are ids they are taken as they are, and the caller may want to say so.
+func (e *Encoder) CheckStops(examples []Example) error {
+	asIs := !slices.ContainsFunc(examples, func(x Example) bool { return x.Row == nil || !x.Row.HasIDs })
+	if asIs || e.TeachesStop(examples) {
+		return nil
 	}
 	return fault.Inputf("no stop token (eos %d, stops %v) is a target in any of the %d examples, so the model would never learn to stop; "+
 		"let eos be added, or name the template's end-of-turn token as a stop", e.EOS, e.Stops, len(examples))

@@ -90,7 +90,10 @@ func TestOverlongPoliciesAndTheirCounts(t *testing.T) {
 	enc.MaxLength = 6
 
 	_, _, err := EncodeAll(rows, enc.SFT)
-	require.ErrorContains(t, err, "rows.jsonl:2: the row has 7 tokens, more than the maximum length of 6; raise --max-length or choose --overlong")
+	require.ErrorContains(t, err, "rows.jsonl:2: the row has 7 tokens, more than the maximum length of 6; shorten it")
+	enc.Overlong = OverlongError
+	_, _, err = EncodeAll(rows, enc.SFT)
+	require.ErrorContains(t, err, "more than the maximum length of 6; raise --max-length if the model's context allows, or choose another --overlong")
 	assert.Equal(t, fault.ExitInput, fault.ExitCode(err))
 
 	enc.Overlong = OverlongDrop
@@ -212,4 +215,42 @@ func TestPreferencesAndRankings(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, want, tok.Decode(x.Completion(), false), "what SFT imitates")
 	}
+}
+
+func TestRowsOfIDsNeedNoTokenizer(t *testing.T) {
+	rows := rowsOf(t,
+		`{"prompt_ids":[5,6],"completion_ids":[7]}`,
+		`{"prompt_ids":[5,6],"chosen_ids":[7],"rejected_ids":[8]}`,
+		`{"prompt_ids":[5,100],"completion_ids":[7]}`,
+		`{"prompt":"a","completion":"b"}`,
+		`{"text":"a"}`,
+		`{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}`,
+	)
+	enc := &Encoder{Vocab: 100, BOS: -1, EOS: 99, Template: &Template{}}
+	x, err := enc.SFT(&rows[0])
+	require.NoError(t, err)
+	assert.Equal(t, []int{5, 6, 7}, x.IDs, "nothing is added to ids")
+	assert.NoError(t, enc.CheckStops([]Example{x}), "ids are taken as they are")
+	assert.False(t, enc.TeachesStop([]Example{x}))
+	p, err := enc.Prompt(&rows[0])
+	require.NoError(t, err)
+	assert.Equal(t, Prompt{IDs: []int{5, 6}, Row: &rows[0]}, p)
+	pair, err := enc.Pair(&rows[1])
+	require.NoError(t, err)
+	assert.Equal(t, []int{5, 6, 8}, pair.Rejected.IDs)
+
+	const tooHigh = "rows.jsonl:3: token id 100 is not below the model's vocab_size 100; use ids of the model's own tokenizer"
+	_, err = enc.SFT(&rows[2])
+	assert.ErrorContains(t, err, tooHigh)
+	_, err = enc.Prompt(&rows[2])
+	assert.ErrorContains(t, err, tooHigh)
+	assert.Equal(t, fault.ExitInput, fault.ExitCode(err))
+
+	for i := 3; i < len(rows); i++ {
+		_, err = enc.SFT(&rows[i])
+		assert.ErrorContains(t, err, "and the model's folder has neither tokenizer.json nor tokenizer.model; copy one there, or give rows of ids")
+		assert.Equal(t, fault.ExitInput, fault.ExitCode(err))
+	}
+	_, err = enc.Prompt(&rows[3])
+	assert.ErrorContains(t, err, "rows.jsonl:4: text (prompt and completion)")
 }

@@ -130,12 +130,8 @@ func (o object) keys() string {
 
 // unknown is the error for a record no format matches.
 func (o object) unknown() error {
-	var needed []string
-	for _, f := range formats {
-		needed = append(needed, strings.Join(f.keys, "+"))
-	}
-	return fmt.Errorf("cannot tell what this row is: it has %s; needed is one of %s (rename keys with --columns prompt=question)",
-		o.keys(), strings.Join(needed, ", "))
+	return fmt.Errorf("cannot tell what this row is: it has %s; needed is one of prompt+completion, messages, prompt+chosen+rejected, "+
+		"prompt_ids+completion_ids, prompt_ids+chosen_ids+rejected_ids, prompt, prompt_ids, text, instruction+output, question+answer, conversations", o.keys())
 }
 
 // decode reads the value under key into dst; absent and null leave dst alone.

@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"os"
@@ -82,7 +83,7 @@ func ReadAll(path string, opt ReadOptions) ([]Row, error) {
 		rows = append(rows, row)
 	}
 	if len(rows) == 0 {
-		return nil, fault.Inputf("%s: its records hold no usable rows; see `salsa data check`", path)
+		return nil, fault.Inputf("%s: its records hold no usable rows; give other data", path)
 	}
 	return rows, nil
 }
@@ -92,7 +93,7 @@ func records(path string, opt ReadOptions) iter.Seq2[record, error] {
 	return func(yield func(record, error) bool) {
 		file, err := os.Open(path)
 		if err != nil {
-			yield(record{}, fault.Inputf("%w", err))
+			yield(record{}, fault.Inputf("%s: cannot be opened: %w; check the path", path, errors.Unwrap(err)))
 			return
 		}
 		defer file.Close()
@@ -129,6 +130,9 @@ func decompress(file io.Reader, name string) (io.ReadCloser, string, error) {
 		r, err := gzip.NewReader(file)
 		if errors.Is(err, io.EOF) {
 			return nil, "", errors.New("empty file; a .gz file has at least a header")
+		}
+		if err != nil {
+			err = fmt.Errorf("%w; is it a gzip file?", err)
 		}
 		return r, strings.TrimSuffix(name, ".gz"), err
 	case ".zst":
