@@ -22,6 +22,59 @@ func collate(examples []data.Example) (models.Input, models.Targets) {
 	return models.Collate(rows), models.TargetsOf(rows, masks)
 }
 
+// packed is one row of the batch: the documents that lie in it end to end, often a single one.
+type packed []data.Example
+
+// tokens returns the length of the row.
+func (p packed) tokens() int { return countTokens(p) }
+
+// unpacked makes a row of each example.
+func unpacked(examples []data.Example) []packed {
+	rows := make([]packed, len(examples))
+	for i := range examples {
+		rows[i] = packed(examples[i : i+1])
+	}
+	return rows
+}
+
+// packRows lays examples into rows of at most length tokens if the options ask for it.
+func packRows(examples []data.Example, o SFTOptions, length int) ([]packed, error) {
+	if !o.Packing {
+		return unpacked(examples), nil
+	}
+	packs, _, err := data.PackExamples(examples, length, data.Packing(o.PackingStrategy))
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]packed, len(packs))
+	for i, p := range packs {
+		at := 0
+		for _, n := range p.Lengths {
+			rows[i] = append(rows[i], data.Example{IDs: p.IDs[at : at+n], Mask: p.Mask[at : at+n]})
+			at += n
+		}
+	}
+	return rows, nil
+}
+
+// collatePacked is collate for rows of several documents, which do not see one another.
+func collatePacked(rows []packed) (models.Input, models.Targets) {
+	docs, masks := make([][][]int, len(rows)), make([][]bool, len(rows))
+	single := true
+	for i, row := range rows {
+		single = single && len(row) == 1
+		for _, x := range row {
+			docs[i] = append(docs[i], x.IDs)
+			masks[i] = append(masks[i], x.Mask...)
+		}
+	}
+	if single {
+		return collate(slices.Concat(rows...))
+	}
+	in, joined := models.Pack(docs)
+	return in, models.TargetsOf(joined, masks)
+}
+
 // countTargets adds up the target tokens of examples.
 func countTargets(examples []data.Example) int {
 	n := 0

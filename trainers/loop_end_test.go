@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -166,7 +167,7 @@ func TestLoopRefusesAnotherDataOrder(t *testing.T) {
 		_, err = runLoop(context.Background(), t, func(t *testing.T, dir string) (Trainer, *Common) {
 			tr, c := sftJob(t, dir)
 			s := tr.(*SFT)
-			again, err := NewSFT(s.model, s.examples[1:], nil, s.opts, s.save)
+			again, err := NewSFT(s.model, slices.Concat(s.rows[1:]...), nil, s.opts, 0, s.save)
 			require.NoError(t, err)
 			return again, c
 		}, dir, nil)

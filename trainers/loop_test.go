@@ -29,7 +29,7 @@ func sftJob(t *testing.T, _ string) (Trainer, *Common) {
 	opts.BatchSize, opts.MicroBatchSize, opts.Epochs, opts.LearningRate = 4, 3, 3, 1e-3 // 6 rows: 9 / 2 = 4.5, 5 steps
 	opts.SaveEvery, opts.EvalEvery = 2, 2
 	m := loadModel(t, llamaDir, trained)
-	s, err := NewSFT(m, examples[:6], examples[6:], opts, func(dir string, m models.Model) error { return models.Save(dir, m, models.SaveOptions{}) })
+	s, err := NewSFT(m, examples[:6], examples[6:], opts, 0, func(dir string, m models.Model) error { return models.Save(dir, m, models.SaveOptions{}) })
 	require.NoError(t, err)
 	return s, &s.opts.Common
 }

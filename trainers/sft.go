@@ -16,61 +16,71 @@ import (
 // SFTOptions are the options of supervised fine-tuning.
 type SFTOptions struct {
 	Common
-	EvalEvery int `yaml:"eval_every" help:"steps between measurements of the held-out loss; 0: only at the end" check:">=0"`
+	Packing         bool   `yaml:"packing" help:"lay several rows end to end up to --max-length; they do not see one another"`
+	PackingStrategy string `yaml:"packing_strategy" enum:"bfd,bfd_split,wrapped" help:"best fit, cutting what is too long; best fit, splitting it; or one stream, chopped"`
+	EvalEvery       int    `yaml:"eval_every" help:"steps between measurements of the held-out loss; 0: only at the end" check:">=0"`
 }
 
 // DefaultSFT returns the defaults of `salsa sft`.
 func DefaultSFT() SFTOptions {
-	o := SFTOptions{Common: DefaultCommon()}
+	o := SFTOptions{Common: DefaultCommon(), PackingStrategy: "bfd"}
 	o.LearningRate, o.LRSchedule, o.WarmupRatio = 2e-5, "cosine", 0.1
 	return o
 }
 
 // SFT fine-tunes a model on examples.
 type SFT struct {
-	opts     SFTOptions
-	model    models.Model
-	examples []data.Example
-	eval     []data.Example // held out; may be empty
-	order    *data.Order
-	save     SaveFunc
-	step     int
-	tokens   int // seen so far
+	opts   SFTOptions
+	model  models.Model
+	rows   []packed
+	eval   []data.Example // held out; may be empty
+	order  *data.Order
+	save   SaveFunc
+	step   int
+	tokens int // seen so far
 }
 
 // SaveFunc writes a module (a model or a scorer) as a Hugging Face folder.
 type SaveFunc func(dir string, module models.Model) error
 
-// NewSFT makes the trainer; save is how the model is written.
-func NewSFT(m models.Model, examples, eval []data.Example, opts SFTOptions, save SaveFunc) (*SFT, error) {
+// NewSFT makes the trainer; save is how the model is written. With packing, rows are filled up to maxLength tokens.
+func NewSFT(m models.Model, examples, eval []data.Example, opts SFTOptions, maxLength int, save SaveFunc) (*SFT, error) {
 	if len(examples) == 0 {
 		return nil, fault.Inputf("no training rows are left after encoding; check --data and --max-length")
 	}
 	if countTargets(examples) == 0 {
 		return nil, fault.Inputf("no row of --data has a target token: every token is masked out of the loss")
 	}
-	return &SFT{opts: opts, model: m, examples: examples, eval: eval, save: save,
-		order: data.NewOrder(len(examples), opts.Seed, opts.Shuffle)}, nil
+	rows, err := packRows(examples, opts, maxLength)
+	if err != nil {
+		return nil, err
+	}
+	return &SFT{opts: opts, model: m, rows: rows, eval: eval, save: save,
+		order: data.NewOrder(len(rows), opts.Seed, opts.Shuffle)}, nil
 }
 
 // Params implements Trainer.
 func (s *SFT) Params() []nn.Param { return prefixed("", s.model) }
 
 // Steps implements Trainer.
-func (s *SFT) Steps() int { return s.opts.steps(len(s.examples), s.opts.BatchSize) }
+func (s *SFT) Steps() int { return s.opts.steps(len(s.rows), s.opts.BatchSize) }
 
 // Step implements Trainer.
 func (s *SFT) Step(ctx context.Context, u *Update) (Result, error) {
 	if ctx.Err() != nil {
 		return Result{}, ctx.Err()
 	}
-	batch := pick(s.examples, s.order.Next(s.opts.BatchSize))
-	scalars, err := s.Update(u, batch)
+	batch := pick(s.rows, s.order.Next(s.opts.BatchSize))
+	scalars, err := s.update(u, batch)
 	if err != nil {
 		return Result{}, err
 	}
+	tokens := 0
+	for _, row := range batch {
+		tokens += row.tokens()
+	}
 	s.step++
-	s.tokens += countTokens(batch)
+	s.tokens += tokens
 	scalars["epoch"], scalars["num_tokens"] = s.order.Epochs(), float64(s.tokens)
 	if every := s.opts.EvalEvery; every > 0 && s.step%every == 0 && len(s.eval) > 0 {
 		// The weights have moved: an interrupt must not make this step look as if it had not been taken.
@@ -78,20 +88,27 @@ func (s *SFT) Step(ctx context.Context, u *Update) (Result, error) {
 			return Result{}, err
 		}
 	}
-	return Result{Scalars: scalars, Tokens: countTokens(batch)}, nil
+	return Result{Scalars: scalars, Tokens: tokens}, nil
 }
 
 // Update takes one optimizer step on batch: loss = -Σ log π(y_t|·) / N with N the targets of the whole batch, not
 // a mean of micro-batch means.
 func (s *SFT) Update(u *Update, batch []data.Example) (map[string]float64, error) {
-	batch = byLength(batch, func(x data.Example) int { return len(x.IDs) })
-	total := countTargets(batch)
+	return s.update(u, unpacked(batch))
+}
+
+func (s *SFT) update(u *Update, batch []packed) (map[string]float64, error) {
+	batch = byLength(batch, packed.tokens)
+	total := 0
+	for _, row := range batch {
+		total += countTargets(row)
+	}
 	if total == 0 {
 		return nil, fault.Inputf("a batch of %d rows has no target token; raise --batch-size or drop rows without a completion", len(batch))
 	}
 	parts := split(len(batch), s.opts.micro(len(batch)))
 	return u.Do(len(parts), func(i int) (tensor.Tensor, Stats) {
-		in, at := collate(batch[parts[i][0]:parts[i][1]])
+		in, at := collatePacked(batch[parts[i][0]:parts[i][1]])
 		return NLL(s.model, in, at, total)
 	})
 }

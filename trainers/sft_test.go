@@ -20,7 +20,7 @@ import (
 func newSFT(t *testing.T, examples []data.Example, c Common) (*SFT, models.Model) {
 	t.Helper()
 	m := loadModel(t, llamaDir, trained)
-	s, err := NewSFT(m, examples, nil, SFTOptions{Common: c}, nil)
+	s, err := NewSFT(m, examples, nil, SFTOptions{Common: c}, 0, nil)
 	require.NoError(t, err)
 	return s, m
 }
@@ -147,9 +147,9 @@ func TestSFTMaskedRow(t *testing.T) {
 			}
 		}
 	})
-	_, err := NewSFT(nil, []data.Example{masked}, nil, DefaultSFT(), nil)
+	_, err := NewSFT(nil, []data.Example{masked}, nil, DefaultSFT(), 0, nil)
 	require.ErrorContains(t, err, "no row of --data has a target token")
-	_, err = NewSFT(nil, nil, nil, DefaultSFT(), nil)
+	_, err = NewSFT(nil, nil, nil, DefaultSFT(), 0, nil)
 	require.ErrorContains(t, err, "no training rows")
 	_, err = HeldOutLoss(context.Background(), nil, nil, 4)
 	require.ErrorContains(t, err, "no target token")
@@ -175,7 +175,7 @@ func TestSFTHeldOut(t *testing.T) {
 		m := loadModel(t, llamaDir, frozen)
 		opts := DefaultSFT()
 		opts.EvalEvery, opts.LearningRate = 2, 0
-		s, err := NewSFT(m, examples[:4], examples[4:], opts, nil)
+		s, err := NewSFT(m, examples[:4], examples[4:], opts, 0, nil)
 		require.NoError(t, err)
 		final, err := s.Finish(context.Background())
 		require.NoError(t, err)
@@ -215,7 +215,7 @@ func TestSFTStepIsWholeOrNotAtAll(t *testing.T) {
 			m := loadModel(t, llamaDir, trained)
 			opts := DefaultSFT()
 			opts.EvalEvery = 1
-			s, err := NewSFT(m, examples[:4], examples[4:], opts, nil)
+			s, err := NewSFT(m, examples[:4], examples[4:], opts, 0, nil)
 			require.NoError(t, err)
 			u := NewUpdate(s.Params(), &opts.Common)
 			before := weights(m)
@@ -230,4 +230,35 @@ func TestSFTStepIsWholeOrNotAtAll(t *testing.T) {
 			u.Close()
 		}
 	})
+}
+
+// TestPackedEqualsUnpacked: rows laid end to end give the loss and the gradients that they give apart.
+func TestPackedEqualsUnpacked(t *testing.T) {
+	_, examples := readSFT(t)
+	run(t, func() {
+		c := DefaultCommon()
+		c.BatchSize = len(examples)
+		want, m1 := newSFT(t, examples, c)
+		loss := updateOnce(t, want, &c, unpacked(examples))
+
+		m2 := loadModel(t, llamaDir, trained)
+		got, err := NewSFT(m2, examples, nil, SFTOptions{Common: c, Packing: true, PackingStrategy: "bfd"}, 32, nil)
+		require.NoError(t, err)
+		require.Less(t, len(got.rows), len(examples), "nothing was packed")
+		assert.InDelta(t, loss, updateOnce(t, got, &c, got.rows), 1e-5)
+		a, b := weights(m1), weights(m2)
+		for name := range a {
+			assert.InDeltaSlice(t, a[name], b[name], 1e-5, name)
+		}
+	})
+}
+
+func updateOnce(t *testing.T, s *SFT, c *Common, rows []packed) float64 {
+	t.Helper()
+	u := NewUpdate(s.Params(), c)
+	defer u.Close()
+	u.LR = 1e-5
+	scalars, err := s.update(u, rows)
+	require.NoError(t, err)
+	return scalars["loss"]
 }

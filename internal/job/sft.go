@@ -71,7 +71,7 @@ func SFT(ctx context.Context, o *SFTOptions) (scalars map[string]float64, err er
 		save := func(dst string, m models.Model) error {
 			return models.Save(dst, m, models.SaveOptions{Tokenizer: dir})
 		}
-		t, err := trainers.NewSFT(m, examples, eval, o.SFTOptions, save)
+		t, err := trainers.NewSFT(m, examples, eval, o.SFTOptions, enc.MaxLength, save)
 		if err != nil {
 			return err
 		}
