@@ -89,3 +89,19 @@ func SetThreads(n int) { native.SetThreads(n) }
 
 // Threads returns how many CPU threads an op may use.
 func Threads() int { return native.Threads() }
+
+// LibtorchVersion returns the version of libtorch, such as "2.11.0".
+func LibtorchVersion() string { return native.TorchVersion() }
+
+// CPUCapability returns the vector instructions that libtorch's CPU kernels use here, such as "AVX512".
+func CPUCapability() (string, error) { return native.CPUCapability() }
+
+// ProbeCUDA counts the usable CUDA devices; the error is the exact reason why there is none. Like OpenDevice it
+// must come before the process's first other libtorch call. It does not load the CUDA libraries when there is no
+// driver.
+func ProbeCUDA() (int, error) {
+	if _, err := os.Stat("/dev/nvidiactl"); err != nil {
+		return 0, fmt.Errorf("no NVIDIA driver: %w", err)
+	}
+	return openCUDA()
+}

@@ -1,5 +1,7 @@
 package main
 
+// salsa eval: models side by side on the same prompts.
+
 import (
 	"salsa/internal/job"
 

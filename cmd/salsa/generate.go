@@ -1,5 +1,7 @@
 package main
 
+// salsa generate: completions for a file of prompts.
+
 import (
 	"salsa/internal/job"
 

@@ -3,6 +3,7 @@ package main
 // Answers about the program itself: help, version, and what to say to an unknown command.
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -64,18 +65,21 @@ func groupedUsage(template string) string {
 	return strings.Replace(template, flat, "{{flagSections .LocalFlags}}", 1)
 }
 
-// version names the commit that the binary was built from.
+// commit is what the build says it was made from: -ldflags "-X main.commit=…", as the Makefile passes it.
+var commit string
+
+// version names the commit that the binary was built from: commit, or else what the Go toolchain has noted.
 func version() string {
-	commit, dirty := "unknown commit", ""
-	if info, ok := debug.ReadBuildInfo(); ok {
+	at, dirty := cmp.Or(commit, "unknown commit"), ""
+	if info, ok := debug.ReadBuildInfo(); ok && commit == "" {
 		for _, s := range info.Settings {
 			switch {
 			case s.Key == "vcs.revision" && len(s.Value) >= 12:
-				commit = s.Value[:12]
+				at = s.Value[:12]
 			case s.Key == "vcs.modified" && s.Value == "true":
 				dirty = "+changes"
 			}
 		}
 	}
-	return fmt.Sprintf("%s%s (%s, %s/%s)", commit, dirty, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("%s%s (%s, %s/%s)", at, dirty, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

@@ -1,5 +1,7 @@
 package main
 
+// salsa ppo: the policy against a reward model and a reference; with a soup as reference, SALSA.
+
 import (
 	"salsa/internal/job"
 

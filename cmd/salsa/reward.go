@@ -1,5 +1,7 @@
 package main
 
+// salsa reward: a reward model from preference pairs.
+
 import (
 	"salsa/internal/job"
 

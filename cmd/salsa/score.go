@@ -1,5 +1,7 @@
 package main
 
+// salsa score: what a model thinks of given completions.
+
 import (
 	"salsa/internal/job"
 

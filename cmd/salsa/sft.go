@@ -1,5 +1,7 @@
 package main
 
+// salsa sft: supervised fine-tuning and pretraining.
+
 import (
 	"salsa/internal/job"
 

@@ -1,5 +1,7 @@
 package main
 
+// salsa soup: averages of checkpoints. Its arguments are its members.
+
 import (
 	"salsa/internal/job"
 

@@ -28,7 +28,7 @@ func stageKinds() map[string]stageKind {
 		"eval":      kindOf("1", job.DefaultEval, quietly(job.Eval)),
 		"demo-data": kindOf("1", job.DefaultDemoData, quietly(job.DemoData)),
 		"pairs":     kindOf("1", job.DefaultPairs, quietly(job.Pairs)),
-		"report":    kindOf("1", job.DefaultReport, quietly(job.Report)),
+		"report":    kindOf("2", job.DefaultReport, quietly(job.Report)),
 	}
 }
 

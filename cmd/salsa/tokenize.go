@@ -1,5 +1,7 @@
 package main
 
+// salsa tokenize: a tokenizer at work, for comparison with others.
+
 import (
 	"salsa/internal/job"
 

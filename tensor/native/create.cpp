@@ -4,6 +4,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <ATen/core/Generator.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
@@ -13,6 +14,7 @@
 #include <malloc.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <torch/headeronly/version.h>
 #include <unistd.h>
 #include <cerrno>
 #include <memory>
@@ -117,5 +119,9 @@ char* sn_cuda_count(int* count) {
 
 void sn_set_threads(int n) { at::set_num_threads(n); }
 int sn_get_threads(void) { return at::get_num_threads(); }
+const char* sn_torch_version(void) { return TORCH_VERSION; }
+char* sn_cpu_capability(char** out) {
+  return sn::guard([&] { *out = strdup(at::get_cpu_capability().c_str()); });
+}
 
 }  // extern "C"

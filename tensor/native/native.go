@@ -116,6 +116,19 @@ func SetThreads(n int) { C.sn_set_threads(C.int(n)) }
 // Threads returns the size of libtorch's CPU thread team.
 func Threads() int { return int(C.sn_get_threads()) }
 
+// TorchVersion returns the version of libtorch that this program was built against.
+func TorchVersion() string { return C.GoString(C.sn_torch_version()) }
+
+// CPUCapability returns the vector instructions that libtorch's kernels use here, such as "AVX512".
+func CPUCapability() (string, error) {
+	var out *C.char
+	if err := check(C.sn_cpu_capability(&out)); err != nil {
+		return "", err
+	}
+	defer C.free(unsafe.Pointer(out))
+	return C.GoString(out), nil
+}
+
 // Backward accumulates gradients of ys into the leaves, given the gradients with respect to ys; a nil
 // entry stands for the implicit 1 of a scalar.
 func Backward(ys, grads []libtch.Ctensor) error {
