@@ -112,7 +112,7 @@ func sampleTexts(ctx context.Context, dir string, opt models.Options, s *Samplin
 		}
 		drawn, err := s.draw(ctx, m, promptIDs(prompts), n, enc.Stops, progress)
 		for _, c := range drawn {
-			texts = append(texts, enc.Tok.Decode(c.IDs, true))
+			texts = append(texts, completionText(enc, c.IDs))
 		}
 		return err
 	})

@@ -130,7 +130,7 @@ func (o *EvalOptions) judges(opt models.Options, enc *data.Encoder) (*judges, er
 		j.reward = trainers.ModelRewarder{Scorer: rm, Micro: o.BatchSize}
 	}
 	if o.Gold != "none" {
-		j.gold = GoldTask{Decode: func(ids []int) string { return enc.Tok.Decode(ids, true) }}
+		j.gold = GoldTask{Decode: func(ids []int) string { return completionText(enc, ids) }}
 	}
 	for _, dir := range o.KLTo {
 		m, err := models.Load(dir, opt)
@@ -161,7 +161,7 @@ func (o *EvalOptions) one(ctx context.Context, i int, dir string, opt models.Opt
 		}
 		out.judged = *r
 		for _, c := range drawn {
-			out.Text = append(out.Text, enc.Tok.Decode(c.IDs, true))
+			out.Text = append(out.Text, completionText(enc, c.IDs))
 		}
 		return nil
 	}

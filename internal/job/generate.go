@@ -73,7 +73,7 @@ func Generate(ctx context.Context, o *GenerateOptions) (scalars map[string]float
 		}
 		drawn, err := o.draw(ctx, m, promptIDs(prompts), o.Samples, enc.Stops, progress)
 		for _, c := range drawn {
-			row := generated{CompletionIDs: c.IDs, Completion: enc.Tok.Decode(c.IDs, true), Stopped: c.Stopped}
+			row := generated{CompletionIDs: c.IDs, Completion: completionText(enc, c.IDs), Stopped: c.Stopped}
 			if o.LogProbs {
 				row.LogProbs = c.LogProbs
 			}

@@ -106,7 +106,7 @@ func (o *PPOOptions) train(ctx context.Context, opt models.Options, ref soup.Exp
 		return models.Save(filepath.Join(dir, trainers.ValueDir), cast.Value, models.SaveOptions{Tokenizer: o.Model})
 	}
 	log := &trainers.SampleLog{Path: filepath.Join(o.Out, "samples.jsonl"), Few: 8,
-		Decode: func(ids []int) string { return enc.Tok.Decode(ids, true) }}
+		Decode: func(ids []int) string { return completionText(enc, ids) }}
 	t, err := trainers.NewPPO(cast, prompts, o.PPOOptions, log, save)
 	if err != nil {
 		return nil, err
@@ -143,7 +143,7 @@ func (o *PPOOptions) cast(opt models.Options, ref soup.Expr, enc *data.Encoder) 
 	}
 	cast.Reward = trainers.ModelRewarder{Scorer: rm, Micro: micro}
 	if o.Gold != "none" {
-		cast.Gold = GoldTask{Decode: func(ids []int) string { return enc.Tok.Decode(ids, true) }}
+		cast.Gold = GoldTask{Decode: func(ids []int) string { return completionText(enc, ids) }}
 	}
 	cast.Watch, err = o.watched(opt, ref)
 	return cast, err

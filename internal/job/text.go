@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"os"
+	"slices"
 	"strings"
 
 	"salsa/data"
@@ -73,6 +74,15 @@ func (t *Training) encoder(dir string, cfg *models.Config) (*data.Encoder, error
 	}
 	enc.Empty = data.Empty(t.Empty)
 	return enc, nil
+}
+
+// completionText decodes a completion without the stop id that ended it. The id is cut off by number: a tokenizer whose
+// special tokens pass through its normalizer does not recognise them when it decodes, and neither does Hugging Face's.
+func completionText(enc *data.Encoder, ids []int) string {
+	if n := len(ids); n > 0 && slices.Contains(enc.Stops, ids[n-1]) {
+		ids = ids[:n-1]
+	}
+	return enc.Tok.Decode(ids, true)
 }
 
 // readRows reads all files and says what they hold.
