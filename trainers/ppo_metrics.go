@@ -16,6 +16,7 @@ import (
 
 	"salsa/data"
 	"salsa/internal/checkpoint"
+	"salsa/models"
 )
 
 // describe returns the scalars of a batch of experience before any update: rewards, KL against everybody who is
@@ -83,12 +84,16 @@ func (p *PPO) logKL(ctx context.Context, samples []Sample, out map[string]float6
 	if k3 < -1e-6 || !isFinite(k1) {
 		return fmt.Errorf("KL to the reference is %g (k1) and %g (k3): k3 cannot be negative; the log-probs are wrong", k1, k3)
 	}
+	known := map[models.Model][][]float64{p.cast.Reference: ref} // several names may stand for one model
 	for _, w := range p.cast.Watch {
-		logp, err := completionLogProbs(ctx, w.Model, samples, p.opts.Temperature, p.opts.micro(p.opts.BatchSize))
-		if err != nil {
-			return fmt.Errorf("%s: %w", w.Name, err)
+		if known[w.Model] == nil {
+			logp, err := completionLogProbs(ctx, w.Model, samples, p.opts.Temperature, p.opts.micro(p.opts.BatchSize))
+			if err != nil {
+				return fmt.Errorf("%s: %w", w.Name, err)
+			}
+			known[w.Model] = logp
 		}
-		out["objective/kl_"+w.Name], out["objective/kl_k3_"+w.Name] = sequenceKL(samples, logp)
+		out["objective/kl_"+w.Name], out["objective/kl_k3_"+w.Name] = sequenceKL(samples, known[w.Model])
 	}
 	return nil
 }

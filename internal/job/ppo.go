@@ -5,6 +5,7 @@ package job
 import (
 	"context"
 	"path/filepath"
+	"slices"
 
 	"salsa/data"
 	"salsa/data/tokenizer"
@@ -145,12 +146,12 @@ func (o *PPOOptions) cast(opt models.Options, ref soup.Expr, enc *data.Encoder) 
 	if o.Gold != "none" {
 		cast.Gold = GoldTask{Decode: func(ids []int) string { return completionText(enc, ids) }}
 	}
-	cast.Watch, err = o.watched(opt, ref)
+	cast.Watch, err = o.watched(opt, ref, cast.Reference)
 	return cast, err
 }
 
 // watched loads the models whose KL is logged beside the reference's.
-func (o *PPOOptions) watched(opt models.Options, ref soup.Expr) ([]trainers.Watched, error) {
+func (o *PPOOptions) watched(opt models.Options, ref soup.Expr, reference models.Model) ([]trainers.Watched, error) {
 	var names, dirs []string
 	if o.WatchKL {
 		names, dirs = append(names, "start"), append(dirs, o.Model)
@@ -161,13 +162,23 @@ func (o *PPOOptions) watched(opt models.Options, ref soup.Expr) ([]trainers.Watc
 	for _, dir := range o.WatchModels {
 		names, dirs = append(names, filepath.Base(filepath.Clean(dir))), append(dirs, dir)
 	}
-	list := make([]trainers.Watched, len(dirs))
+	loaded := map[string]models.Model{} // one copy of each folder, however many names it has
+	if len(ref.Dirs) == 1 {
+		loaded[ref.Dirs[0]] = reference
+	}
+	var list []trainers.Watched
 	for i, dir := range dirs {
-		m, err := models.Load(dir, opt)
-		if err != nil {
-			return nil, err
+		if slices.Contains(names[:i], names[i]) {
+			continue // a soup member that is watched anyway
 		}
-		list[i] = trainers.Watched{Name: names[i], Model: m}
+		if loaded[dir] == nil {
+			m, err := models.Load(dir, opt)
+			if err != nil {
+				return nil, err
+			}
+			loaded[dir] = m
+		}
+		list = append(list, trainers.Watched{Name: names[i], Model: loaded[dir]})
 	}
 	return list, nil
 }
