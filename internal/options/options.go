@@ -31,6 +31,10 @@ type Validator interface{ Validate() error }
 // DIR,DIR@.5,.5, where the tag input:"path" does not fit.
 type PathLister interface{ InputPaths() []string }
 
+// Chooser is implemented by options whose allowed values are the keys of a table in the code, which an enum tag would
+// repeat. Choices returns the values of key, or nil where the tags say all.
+type Chooser interface{ Choices(key string) []string }
+
 // Config is an options struct seen as named settings.
 type Config struct {
 	target any
@@ -46,11 +50,15 @@ func Of(ptr any) *Config {
 		panic(fmt.Sprintf("options: want a pointer to a struct, not %T", ptr))
 	}
 	c := &Config{target: ptr, fields: collect(v.Elem()), byKey: map[string]*field{}}
+	chooser, _ := ptr.(Chooser)
 	for _, f := range c.fields {
 		if c.byKey[f.key] != nil {
 			panic(fmt.Sprintf("options: %T declares the key %s twice", ptr, f.key))
 		}
 		c.byKey[f.key] = f
+		if chooser != nil && len(f.enum) == 0 {
+			f.enum = chooser.Choices(f.key)
+		}
 	}
 	return c
 }

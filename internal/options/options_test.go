@@ -308,6 +308,24 @@ func TestInputPathsInsideAValue(t *testing.T) {
 	assert.Equal(t, []string{"d", "a", "b"}, Of(&mixed{"d", "a,b@.5,.5"}).Inputs())
 }
 
+type tabled struct {
+	Loss string `yaml:"loss" help:"h"`
+	Kind string `yaml:"kind" help:"h" enum:"x"`
+	Free string `yaml:"free" help:"h"`
+}
+
+func (*tabled) Choices(key string) []string {
+	return map[string][]string{"loss": {"hinge", "sigmoid"}, "kind": {"y"}}[key]
+}
+
+func TestChoicesOutOfATable(t *testing.T) {
+	o := tabled{Loss: "hinge", Kind: "x"}
+	require.EqualError(t, Of(&o).Set("loss", "sigmiod", "--set"), "--set: loss: \"sigmiod\" is not one of hinge, sigmoid; did you mean `sigmoid`?")
+	require.NoError(t, Of(&o).Set("loss", "sigmoid", "--set"))
+	require.Error(t, Of(&o).Set("kind", "y", "--set"), "a tag goes first")
+	require.NoError(t, Of(&o).Set("free", "anything", "--set"))
+}
+
 func TestSchema(t *testing.T) {
 	o := defaults()
 	data, err := Of(&o).Schema("sft")
