@@ -215,7 +215,7 @@ func scorePairs(m models.Model, pairs []data.Pair) pairScores {
 	}
 	in, at := collate(rows)
 	s := pairScores{tokens: models.LogProbs(m, in, at, 1), chosen: countTargets(rows[:b])}
-	sums := at.SumRows(s.tokens.LogP, 2*b)                               // [2b]
+	sums := at.SumRows(s.tokens.LogP, 2*b)                              // [2b]
 	length := tensor.Floats(lens, 2*b).OnDevice(s.tokens.LogP.Device()) // [2b]
 	s.sums = Pair{Chosen: sums.Narrow(0, 0, b), Rejected: sums.Narrow(0, b, b),
 		ChosenLen: length.Narrow(0, 0, b), RejectedLen: length.Narrow(0, b, b)}
