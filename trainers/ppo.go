@@ -18,7 +18,7 @@ import (
 
 // PPOOptions are the options of PPO; the defaults are TRL's.
 type PPOOptions struct {
-	Common
+	Common         `group:"Optimizer"`
 	PPOEpochs      int     `yaml:"ppo_epochs" help:"passes over each batch of experience" check:">=1"`
 	MiniBatches    int     `yaml:"num_mini_batches" help:"optimizer steps per pass" check:">=1"`
 	MaxNewTokens   int     `yaml:"max_new_tokens" help:"longest completion" unit:"tokens" check:">=1"`

@@ -16,7 +16,7 @@ import (
 
 // RewardOptions are the options of reward modelling.
 type RewardOptions struct {
-	Common
+	Common `group:"Optimizer"`
 	Margin float64 `yaml:"margin" help:"multiplies the pairs' own margins; 0: ignore them" check:">=0"`
 	Centre float64 `yaml:"center_rewards_coefficient" help:"weight of (r_w+r_l)², which keeps rewards near 0" check:">=0"`
 }

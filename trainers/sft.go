@@ -15,7 +15,7 @@ import (
 
 // SFTOptions are the options of supervised fine-tuning.
 type SFTOptions struct {
-	Common
+	Common          `group:"Optimizer"`
 	Packing         bool   `yaml:"packing" help:"lay several rows end to end up to --max-length; they do not see one another"`
 	PackingStrategy string `yaml:"packing_strategy" enum:"bfd,bfd_split,wrapped" help:"best fit, cutting what is too long; best fit, splitting it; or one stream, chopped"`
 	EvalEvery       int    `yaml:"eval_every" help:"steps between measurements of the held-out loss; 0: only at the end" check:">=0"`

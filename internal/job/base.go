@@ -28,7 +28,7 @@ func defaultBase() Base { return Base{Device: "auto", DType: "float32"} }
 
 // Training are the options of every job that trains.
 type Training struct {
-	Base
+	Base                  `group:"Machine"`
 	Out                   string `yaml:"out" required:"true" arg:"DIR" help:"run folder: logs, checkpoints, and the finished model at its top" hash:"-"`
 	Resume                bool   `yaml:"resume" help:"go on from the newest intact checkpoint in --out" hash:"-"`
 	MaxLength             int    `yaml:"max_length" help:"longest sequence; 0: the model's context" unit:"tokens" check:">=0"`
@@ -65,9 +65,16 @@ func (t *Training) trained(opt models.Options) models.Options {
 	return opt
 }
 
-// openRun prepares the run folder: it must be empty, or a run with the same options if resume is set. It takes the
-// folder's lock and writes run.yaml. close releases the lock.
-func openRun(t *Training, opts any) (close func(), err error) {
+// runFolder is a run folder that this process holds.
+type runFolder struct {
+	dir  string
+	opts any
+	lock *runlock.Lock
+}
+
+// openRun takes hold of the run folder: it must be empty, or a run with the same options if resume is set. It writes
+// nothing but the lock, so that a command which fails on its other inputs can be given again as it was.
+func openRun(t *Training, opts any) (*runFolder, error) {
 	if err := checkpoint.PrepareOut(t.Out, t.Resume); err != nil {
 		return nil, err
 	}
@@ -75,22 +82,26 @@ func openRun(t *Training, opts any) (close func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	release := func() { _ = lock.Release() } // the kernel drops the lock with the process anyway
-	path := filepath.Join(t.Out, checkpoint.RunFile)
-	if err := sameRun(path, opts); err != nil {
-		release()
+	r := &runFolder{t.Out, opts, lock}
+	if err := sameRun(r.path(checkpoint.RunFile), opts); err != nil {
+		r.close()
 		return nil, err
 	}
-	if _, err := checkpoint.CleanStale(t.Out); err != nil {
-		release()
-		return nil, err
-	}
-	if err := checkpoint.WriteFileAtomic(path, options.Dump(opts)); err != nil {
-		release()
-		return nil, err
-	}
-	return release, nil
+	return r, nil
 }
+
+// begin makes the folder a run: run.yaml is the first file in it. Everything that could be wrong with the inputs
+// should have shown by then.
+func (r *runFolder) begin() error {
+	if _, err := checkpoint.CleanStale(r.dir); err != nil {
+		return err
+	}
+	return checkpoint.WriteFileAtomic(r.path(checkpoint.RunFile), options.Dump(r.opts))
+}
+
+func (r *runFolder) path(name string) string { return filepath.Join(r.dir, name) }
+
+func (r *runFolder) close() { _ = r.lock.Release() } // the kernel drops the lock with the process anyway
 
 // sameRun refuses to resume a run whose options would give another result.
 func sameRun(path string, opts any) error {

@@ -5,9 +5,11 @@ package job
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"salsa/data"
 	"salsa/internal/checkpoint"
@@ -30,8 +32,8 @@ type EvalOptions struct {
 	Out         string   `yaml:"out" required:"true" arg:"DIR" help:"folder for eval.json" hash:"-"`
 	MaxLength   int      `yaml:"max_length" help:"longest prompt; 0: what the context leaves" unit:"tokens" check:">=0"`
 	Overlong    string   `yaml:"overlong" enum:"error,drop,truncate-left,truncate-right" help:"what happens to prompts that are longer"`
-	Base
-	Sampling
+	Base        `group:"Machine"`
+	Sampling    `group:"Sampling"`
 }
 
 // DefaultEval returns the defaults.
@@ -93,7 +95,7 @@ func Eval(ctx context.Context, o *EvalOptions) (scalars map[string]float64, err 
 
 // prompts reads and encodes the prompts with the first model's tokenizer.
 func (o *EvalOptions) prompts() ([]data.Prompt, *data.Encoder, error) {
-	cfg, err := models.ReadConfig(o.Models[0])
+	cfg, err := o.preflight()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -101,8 +103,8 @@ func (o *EvalOptions) prompts() ([]data.Prompt, *data.Encoder, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if enc.MaxLength = min(enc.MaxLength, cfg.Context()-o.MaxNewTokens); enc.MaxLength < 1 {
-		return nil, nil, fault.Inputf("--max-new-tokens %d leaves no room for a prompt in the context of %d tokens", o.MaxNewTokens, cfg.Context())
+	if err := errors.Join(needStops(o.Models[0], enc), leaveRoom(enc, cfg, o.MaxNewTokens)); err != nil {
+		return nil, nil, err
 	}
 	rows, err := readRows(o.Data, "", !o.Quiet)
 	if err != nil {
@@ -114,10 +116,33 @@ func (o *EvalOptions) prompts() ([]data.Prompt, *data.Encoder, error) {
 		}
 	}
 	prompts, err := encode(rows, "prompts", !o.Quiet, enc.Prompt)
+	if err != nil {
+		return nil, nil, err
+	}
 	if o.MaxPrompts > 0 && len(prompts) > o.MaxPrompts {
 		prompts = prompts[:o.MaxPrompts]
 	}
-	return prompts, enc, err
+	return prompts, enc, checkGold(o.Gold, prompts)
+}
+
+// preflight opens all folders by their headers and compares their vocabularies. It returns the first model's config.
+func (o *EvalOptions) preflight() (*models.Config, error) {
+	others := slices.Concat(o.Models[1:], o.KLTo)
+	if err := checkModels(models.LanguageModel, others...); err != nil {
+		return nil, err
+	}
+	if o.RewardModel != "" {
+		if err := checkModels(models.ScoringModel, o.RewardModel); err != nil {
+			return nil, err
+		}
+		others = append(others, o.RewardModel)
+	}
+	for _, dir := range others {
+		if err := sharesVocabulary(o.Models[0], dir); err != nil {
+			return nil, err
+		}
+	}
+	return models.Check(o.Models[0], models.LanguageModel)
 }
 
 func (o *EvalOptions) judges(opt models.Options, enc *data.Encoder) (*judges, error) {

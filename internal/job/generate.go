@@ -4,9 +4,9 @@ package job
 
 import (
 	"context"
+	"errors"
 	"os"
 
-	"salsa/internal/fault"
 	"salsa/internal/metrics"
 	"salsa/models"
 )
@@ -20,8 +20,8 @@ type GenerateOptions struct {
 	MaxLength int      `yaml:"max_length" help:"longest prompt; 0: what the context leaves" unit:"tokens" check:">=0"`
 	Overlong  string   `yaml:"overlong" enum:"error,truncate-left,truncate-right" help:"what happens to prompts that are longer"`
 	LogProbs  bool     `yaml:"logprobs" help:"write the log-probability of every token too"`
-	Base
-	Sampling
+	Base      `group:"Machine"`
+	Sampling  `group:"Sampling"`
 }
 
 // DefaultGenerate returns the defaults.
@@ -39,16 +39,19 @@ type generated struct {
 
 // Generate runs the job.
 func Generate(ctx context.Context, o *GenerateOptions) (scalars map[string]float64, err error) {
-	cfg, err := models.ReadConfig(o.Model)
+	cfg, err := models.Check(o.Model, models.LanguageModel)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkOutFile(o.Out); err != nil {
 		return nil, err
 	}
 	enc, err := newEncoder(o.Model, cfg, o.MaxLength, o.Overlong)
 	if err != nil {
 		return nil, err
 	}
-	if enc.MaxLength = min(enc.MaxLength, cfg.Context()-o.MaxNewTokens); enc.MaxLength < 1 {
-		return nil, fault.Inputf("--max-new-tokens %d leaves no room for a prompt in the context of %d tokens", o.MaxNewTokens, cfg.Context())
+	if err := errors.Join(needStops(o.Model, enc), leaveRoom(enc, cfg, o.MaxNewTokens)); err != nil {
+		return nil, err
 	}
 	rows, err := readRows(o.Data, "", !o.Quiet)
 	if err != nil {

@@ -11,10 +11,10 @@ import (
 
 // RewardOptions are the options of `salsa reward`.
 type RewardOptions struct {
-	Model string `yaml:"model" required:"true" input:"path" arg:"DIR" help:"language model, or an earlier reward model, to start from"`
-	Training
-	Data
-	trainers.RewardOptions
+	Model                  string `yaml:"model" required:"true" input:"path" arg:"DIR" help:"language model, or an earlier reward model, to start from"`
+	Training               `group:"Run"`
+	Data                   `group:"Data"`
+	trainers.RewardOptions `group:"Training"`
 }
 
 // DefaultReward returns the defaults.
@@ -24,10 +24,15 @@ func DefaultReward() RewardOptions {
 
 // Reward runs the job.
 func Reward(ctx context.Context, o *RewardOptions) (scalars map[string]float64, err error) {
-	cfg, err := models.ReadConfig(o.Model)
+	cfg, err := models.Check(o.Model, models.AnyKind)
 	if err != nil {
 		return nil, err
 	}
+	run, err := openRun(&o.Training, o)
+	if err != nil {
+		return nil, err
+	}
+	defer run.close()
 	enc, err := o.encoder(o.Model, cfg)
 	if err != nil {
 		return nil, err
@@ -44,21 +49,19 @@ func Reward(ctx context.Context, o *RewardOptions) (scalars map[string]float64, 
 	if err != nil {
 		return nil, err
 	}
-	closeRun, err := openRun(&o.Training, o)
-	if err != nil {
-		return nil, err
-	}
-	defer closeRun()
 	err = compute(&o.Base, func(opt models.Options) error {
 		s, err := startScorer(o.Model, cfg, o.Seed, o.trained(opt))
 		if err != nil {
 			return err
 		}
 		save := func(dst string, s *models.Scorer) error {
-			return models.Save(dst, s, models.SaveOptions{Tokenizer: o.Model})
+			return models.Save(dst, s, models.SaveOptions{Tokenizer: tokenizerOf(o.Model)})
 		}
 		t, err := trainers.NewReward(s, pairs, eval, o.RewardOptions, save)
 		if err != nil {
+			return err
+		}
+		if err := run.begin(); err != nil {
 			return err
 		}
 		loop := trainers.Loop{Options: &o.Common, Out: o.Out, Name: "reward", Resume: o.Resume, Quiet: o.Quiet}

@@ -4,7 +4,10 @@ package job
 
 import (
 	"context"
+	"fmt"
+	"os"
 
+	"salsa/data"
 	"salsa/internal/fault"
 	"salsa/models"
 	"salsa/trainers"
@@ -12,11 +15,11 @@ import (
 
 // SFTOptions are the options of `salsa sft`.
 type SFTOptions struct {
-	Model      string `yaml:"model" input:"path" arg:"DIR" help:"Hugging Face folder to start from"`
-	FromConfig string `yaml:"from_config" input:"path" arg:"DIR" help:"folder with config.json and tokenizer: start from random weights (pretraining)"`
-	Training
-	Data
-	trainers.SFTOptions
+	Model               string `yaml:"model" input:"path" arg:"DIR" help:"Hugging Face folder to start from"`
+	FromConfig          string `yaml:"from_config" input:"path" arg:"DIR" help:"folder with config.json and tokenizer: start from random weights (pretraining)"`
+	Training            `group:"Run"`
+	Data                `group:"Data"`
+	trainers.SFTOptions `group:"Training"`
 }
 
 // DefaultSFT returns the defaults.
@@ -35,10 +38,15 @@ func (o *SFTOptions) Validate() error {
 // SFT runs the job.
 func SFT(ctx context.Context, o *SFTOptions) (scalars map[string]float64, err error) {
 	dir := o.Model + o.FromConfig // Validate: one of them is empty
-	cfg, err := models.ReadConfig(dir)
+	cfg, err := o.config()
 	if err != nil {
 		return nil, err
 	}
+	run, err := openRun(&o.Training, o)
+	if err != nil {
+		return nil, err
+	}
+	defer run.close()
 	enc, err := o.encoder(dir, cfg)
 	if err != nil {
 		return nil, err
@@ -51,28 +59,26 @@ func SFT(ctx context.Context, o *SFTOptions) (scalars map[string]float64, err er
 	if err != nil {
 		return nil, err
 	}
-	if err := enc.CheckStops(examples); err != nil {
+	if err := o.checkStops(enc, examples); err != nil {
 		return nil, err
 	}
 	eval, err := encode(evalRows, "held-out rows", !o.Quiet, enc.SFT)
 	if err != nil {
 		return nil, err
 	}
-	closeRun, err := openRun(&o.Training, o)
-	if err != nil {
-		return nil, err
-	}
-	defer closeRun()
 	err = compute(&o.Base, func(opt models.Options) error {
 		m, err := o.start(cfg, o.trained(opt))
 		if err != nil {
 			return err
 		}
 		save := func(dst string, m models.Model) error {
-			return models.Save(dst, m, models.SaveOptions{Tokenizer: dir})
+			return models.Save(dst, m, models.SaveOptions{Tokenizer: tokenizerOf(dir)})
 		}
 		t, err := trainers.NewSFT(m, examples, eval, o.SFTOptions, enc.MaxLength, save)
 		if err != nil {
+			return err
+		}
+		if err := run.begin(); err != nil {
 			return err
 		}
 		loop := trainers.Loop{Options: &o.Common, Out: o.Out, Name: "sft", Resume: o.Resume, Quiet: o.Quiet}
@@ -80,6 +86,25 @@ func SFT(ctx context.Context, o *SFTOptions) (scalars map[string]float64, err er
 		return err
 	})
 	return scalars, err
+}
+
+// config reads the config, and the weights' headers if there are weights.
+func (o *SFTOptions) config() (*models.Config, error) {
+	if o.FromConfig != "" {
+		return models.ReadConfig(o.FromConfig)
+	}
+	return models.Check(o.Model, models.LanguageModel)
+}
+
+// checkStops refuses text that never ends; rows of ids are the user's own doing, of which he is told.
+func (o *SFTOptions) checkStops(enc *data.Encoder, examples []data.Example) error {
+	if err := enc.CheckStops(examples); err != nil {
+		return err
+	}
+	if !o.Quiet && !enc.TeachesStop(examples) {
+		fmt.Fprintf(os.Stderr, "salsa: no completion_ids end in a stop token %v, so the model learns to go on\n", enc.Stops)
+	}
+	return nil
 }
 
 // start makes or loads the model.

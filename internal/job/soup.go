@@ -5,6 +5,7 @@ package job
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -24,15 +25,15 @@ import (
 
 // SoupOptions are the options of `salsa soup`.
 type SoupOptions struct {
-	Members     []string  `yaml:"members" required:"true" input:"path" arg:"DIRS" help:"folders to mix; also the arguments of the command"`
-	Out         string    `yaml:"out" required:"true" arg:"DIR" help:"folder of the soup" hash:"-"`
-	Method      string    `yaml:"method" enum:"linear" help:"how weights are combined"`
-	Weights     []float64 `yaml:"weights" help:"share of each member, scaled to sum to 1; empty: equal shares"`
-	Extrapolate bool      `yaml:"extrapolate" help:"allow shares outside [0, 1]"`
-	StoreDType  string    `yaml:"store_dtype" enum:"member,float32,bfloat16,float16" help:"type of the weights on disk"`
-	MaxShardMB  int       `yaml:"max_shard_mb" help:"size of a weights file; 0: one file" unit:"MB" check:">=0"`
-	SweepOptions
-	Base
+	Members      []string  `yaml:"members" required:"true" input:"path" arg:"DIRS" help:"folders to mix; also the arguments of the command"`
+	Out          string    `yaml:"out" required:"true" arg:"DIR" help:"folder of the soup" hash:"-"`
+	Method       string    `yaml:"method" enum:"linear" help:"how weights are combined"`
+	Weights      []float64 `yaml:"weights" help:"share of each member, scaled to sum to 1; empty: equal shares"`
+	Extrapolate  bool      `yaml:"extrapolate" help:"allow shares outside [0, 1]"`
+	StoreDType   string    `yaml:"store_dtype" enum:"member,float32,bfloat16,float16" help:"type of the weights on disk"`
+	MaxShardMB   int       `yaml:"max_shard_mb" help:"size of a weights file; 0: one file" unit:"MB" check:">=0"`
+	SweepOptions `group:"Sweep"`
+	Base         `group:"Machine"`
 }
 
 // SweepOptions are the options of the walk along α.
@@ -68,6 +69,9 @@ func Soup(ctx context.Context, o *SoupOptions) (scalars map[string]float64, err 
 	}
 	defer members.Close()
 	if err := checkpoint.PrepareOut(o.Out, false); err != nil {
+		return nil, err
+	}
+	if err := o.checkSweep(); err != nil {
 		return nil, err
 	}
 	if !o.Quiet {
@@ -107,6 +111,20 @@ func (o *SoupOptions) write(members *soup.Members, shares []float64) error {
 		return nil
 	}
 	return checkpoint.WriteFileAtomic(filepath.Join(o.Out, sweepFile), sweep)
+}
+
+// checkSweep opens what the sweep measures with, by its headers.
+func (o *SoupOptions) checkSweep() error {
+	if o.Sweep == "" {
+		return nil
+	}
+	if err := checkModels(models.LanguageModel, o.Members...); err != nil || o.RewardModel == "" {
+		return err
+	}
+	if err := checkModels(models.ScoringModel, o.RewardModel); err != nil {
+		return err
+	}
+	return sharesVocabulary(o.Members[0], o.RewardModel)
 }
 
 // grid reads FROM:TO:STEP; nil if no sweep is asked for.
@@ -237,8 +255,13 @@ func (o *SoupOptions) newSweeper(opt models.Options) (*sweeper, error) {
 	if s.examples, err = encode(rows, "held-out rows", !o.Quiet, enc.SFT); err != nil {
 		return nil, err
 	}
-	enc.MaxLength = cfg.Context() - o.MaxNewTokens
+	if err := errors.Join(needStops(o.Members[0], enc), leaveRoom(enc, cfg, o.MaxNewTokens)); err != nil {
+		return nil, err
+	}
 	if s.prompts, err = encode(rows, "prompts", !o.Quiet, enc.Prompt); err != nil {
+		return nil, err
+	}
+	if err := checkGold(o.Gold, s.prompts); err != nil {
 		return nil, err
 	}
 	s.judges, err = ev.judges(opt, enc)
