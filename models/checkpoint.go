@@ -172,7 +172,7 @@ func (c *Checkpoint) Read(name string) (t tensor.Tensor, err error) {
 		t.Keep()
 		if !c.finite[name] {
 			if !t.IsFinite().All() {
-				return fault.Inputf("%s: tensor %q holds values that are not finite; the training run that made it diverged, or the file is damaged", file.Path, name)
+				return fault.Inputf("%s: tensor %q holds values that are not finite; the run that made it diverged or the file is damaged: give an earlier checkpoint or copy it again", file.Path, name)
 			}
 			c.finite[name] = true
 		}

@@ -18,17 +18,54 @@ type Options struct {
 	Checkpoint bool          // recompute each layer in the backward pass instead of keeping its activations
 }
 
-// Load reads a language model from a Hugging Face folder. On the CPU, in the stored dtype, weights are the
-// file's pages, mapped; changing them never changes the file. They belong to the caller's scope.
-func Load(dir string, opt Options) (Model, error) {
+// Kind is what a model folder may have to be.
+type Kind uint8
+
+// The kinds of model folders.
+const (
+	AnyKind       Kind = iota
+	LanguageModel      // …ForCausalLM
+	ScoringModel       // …ForSequenceClassification: reward models and value functions
+)
+
+// Check opens a folder as OpenCheckpoint does, values unread, and refuses a model of another kind.
+func Check(dir string, kind Kind) (*Config, error) {
+	c, err := openKind(dir, kind)
+	if err != nil {
+		return nil, err
+	}
+	c.Close()
+	return c.Config, nil
+}
+
+func openKind(dir string, kind Kind) (*Checkpoint, error) {
 	c, err := OpenCheckpoint(dir)
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
-	if c.Config.Scores {
-		return nil, fault.Inputf("%s: is a %s, and a language model is wanted; give a %s%s folder", dir, c.Config.Architecture(), c.Config.Family, causalSuffix)
+	cfg := c.Config
+	switch {
+	case kind == LanguageModel && cfg.Scores:
+		err = fault.Inputf("%s: is a %s, and a language model is wanted; give a %s%s folder", dir, cfg.Architecture(), cfg.Family, causalSuffix)
+	case kind == ScoringModel && !cfg.Scores:
+		err = fault.Inputf("%s: is a %s, and a reward or value model is wanted; train one with salsa reward, or give a %s%s folder",
+			dir, cfg.Architecture(), cfg.Family, scorerSuffix)
 	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// Load reads a language model from a Hugging Face folder. On the CPU, in the stored dtype, weights are the
+// file's pages, mapped; changing them never changes the file. They belong to the caller's scope.
+func Load(dir string, opt Options) (Model, error) {
+	c, err := openKind(dir, LanguageModel)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
 	d := newDecoder(c.Config)
 	d.checkpoint = opt.Checkpoint
 	return d, fill(d, c.Read, opt.or(c.DType()))

@@ -120,6 +120,16 @@ func SaveConfig(dir string, c *Config, d tensor.DType) error {
 	return checkpoint.WriteFileAtomic(filepath.Join(dir, generationName), c.Generation.raw)
 }
 
+// HasTokenizer tells whether a folder has a tokenizer that salsa can load.
+func HasTokenizer(dir string) bool {
+	for _, name := range tokenizerFiles[:2] {
+		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // CopyTokenizer copies the tokenizer files that folder from has to dir; from must have at least one.
 func CopyTokenizer(dir, from string) error {
 	if same, err := sameFolder(dir, from); err != nil || same {

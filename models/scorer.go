@@ -24,15 +24,11 @@ func newScorer(trunk Model) *Scorer {
 
 // LoadScorer reads a …ForSequenceClassification folder; see Load for memory and scope.
 func LoadScorer(dir string, opt Options) (*Scorer, error) {
-	c, err := OpenCheckpoint(dir)
+	c, err := openKind(dir, ScoringModel)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	if !c.Config.Scores {
-		return nil, fault.Inputf("%s: is a %s, and a reward or value model is wanted; train one with salsa reward, or give a %s%s folder",
-			dir, c.Config.Architecture(), c.Config.Family, scorerSuffix)
-	}
 	d := newDecoder(c.Config)
 	d.checkpoint = opt.Checkpoint
 	s := newScorer(d)

@@ -38,6 +38,9 @@ func differences(a, b *models.Checkpoint) []string {
 var notCompared = []string{"DType", "InitStd", "EOS", "Generation", "ScoreGain", "ScoreBias"}
 
 func configDifferences(a, b *models.Checkpoint) []string {
+	if p, q := a.Config.Architecture(), b.Config.Architecture(); p != q {
+		return []string{fmt.Sprintf("%s is a %s and %s a %s", a.Dir, p, b.Dir, q)}
+	}
 	var faults []string
 	x, y := reflect.ValueOf(*a.Config), reflect.ValueOf(*b.Config)
 	for i := range x.NumField() {

@@ -146,10 +146,12 @@ func (m *Members) Write(dir string, r Recipe, opt WriteOptions) error {
 		specs = append(specs, safetensors.Spec{Name: name, DType: models.FileType(d), Shape: info.Shape})
 	}
 	return checkpoint.Commit(dir, func(tmp string) error {
+		var unread error // what a member's file said; it must not read as a fault of the file being written
 		err := safetensors.WriteDir(tmp, specs, opt.MaxShardBytes, nil, func(name string) (data []byte, err error) {
 			err = tensor.NoGrad(func() error {
 				same, err := m.read(name)
 				if err != nil {
+					unread = err
 					return err
 				}
 				dst := tensor.Zeros(dtypes[name], tensor.CPU, same[0].Shape()...)
@@ -162,10 +164,13 @@ func (m *Members) Write(dir string, r Recipe, opt WriteOptions) error {
 			}
 			return data, err
 		})
+		if unread != nil {
+			return unread
+		}
 		if err != nil {
 			return err
 		}
-		if err := models.SaveConfig(tmp, first.Config, dtypes[specs[0].Name]); err != nil {
+		if err := models.SaveConfig(tmp, first.Config, dtypes[specs[0].Name]); err != nil || !models.HasTokenizer(first.Dir) {
 			return err
 		}
 		return models.CopyTokenizer(tmp, first.Dir)

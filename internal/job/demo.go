@@ -50,7 +50,7 @@ func DefaultPairs() PairsOptions {
 
 // Pairs samples completions and has the demo's annotator compare them.
 func Pairs(ctx context.Context, o *PairsOptions) (scalars map[string]float64, err error) {
-	ev := EvalOptions{Models: o.Models, Data: o.Data, Base: o.Base, Sampling: o.Sampling, Overlong: "error"}
+	ev := EvalOptions{Models: o.Models, Data: o.Data, Base: o.Base, Sampling: o.Sampling, Overlong: "error", Gold: "salsa"}
 	prompts, enc, err := ev.prompts()
 	if err != nil {
 		return nil, err

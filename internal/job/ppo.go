@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"salsa/data"
-	"salsa/data/tokenizer"
+	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
 	"salsa/models"
 	"salsa/soup"
@@ -17,17 +17,17 @@ import (
 
 // PPOOptions are the options of `salsa ppo`.
 type PPOOptions struct {
-	Model       string   `yaml:"model" required:"true" input:"path" arg:"DIR" help:"policy to start from, an SFT model"`
-	Reference   string   `yaml:"reference" required:"true" arg:"DIR[,DIR…][@w,w…]" help:"frozen model of the KL penalty; several folders are averaged into a soup"`
-	RewardModel string   `yaml:"reward_model" required:"true" input:"path" arg:"DIR" help:"reward model, from salsa reward"`
-	ValueModel  string   `yaml:"value_model" input:"path" arg:"DIR" help:"value network to start from; empty: the reward model"`
-	WatchKL     bool     `yaml:"watch_kl" help:"log the KL against the start policy and every soup member too; each is one more model in memory"`
-	WatchModels []string `yaml:"watch_models" input:"path" arg:"DIRS" help:"further models whose KL is logged"`
-	Gold        string   `yaml:"gold" enum:"none,salsa" help:"log an exact reward beside the model's: salsa is the demo task's"`
-	Extrapolate bool     `yaml:"extrapolate" help:"allow soup weights outside [0, 1]"`
-	Training
-	Data
-	trainers.PPOOptions
+	Model               string   `yaml:"model" required:"true" input:"path" arg:"DIR" help:"policy to start from, an SFT model"`
+	Reference           string   `yaml:"reference" required:"true" arg:"DIR[,DIR…][@w,w…]" help:"frozen model of the KL penalty; several folders are averaged into a soup"`
+	RewardModel         string   `yaml:"reward_model" required:"true" input:"path" arg:"DIR" help:"reward model, from salsa reward"`
+	ValueModel          string   `yaml:"value_model" input:"path" arg:"DIR" help:"value network to start from; empty: the reward model"`
+	WatchKL             bool     `yaml:"watch_kl" help:"log the KL against the start policy and every soup member too; each is one more model in memory"`
+	WatchModels         []string `yaml:"watch_models" input:"path" arg:"DIRS" help:"further models whose KL is logged"`
+	Gold                string   `yaml:"gold" enum:"none,salsa" help:"log an exact reward beside the model's: salsa is the demo task's"`
+	Extrapolate         bool     `yaml:"extrapolate" help:"allow soup weights outside [0, 1]"`
+	Training            `group:"Run"`
+	Data                `group:"Data"`
+	trainers.PPOOptions `group:"PPO"`
 }
 
 // DefaultPPO returns the defaults.
@@ -62,49 +62,66 @@ func PPO(ctx context.Context, o *PPOOptions) (scalars map[string]float64, err er
 	if err != nil {
 		return nil, err
 	}
-	enc, err := o.encoder(o.Model, cfg)
+	run, err := openRun(&o.Training, o)
 	if err != nil {
 		return nil, err
 	}
-	if o.MaxLength == 0 {
-		enc.MaxLength -= o.MaxNewTokens // a prompt must leave room for the answer
-	}
-	if enc.MaxLength < 1 || enc.MaxLength+o.MaxNewTokens > cfg.Context() {
-		return nil, fault.Inputf("--max-length %d and --max-new-tokens %d do not fit the context of %d tokens", enc.MaxLength, o.MaxNewTokens, cfg.Context())
-	}
-	rows, _, err := o.Data.load(!o.Quiet)
+	defer run.close()
+	pin, err := pinReference(run.path("reference.json"), ref)
 	if err != nil {
 		return nil, err
 	}
-	prompts, err := encode(rows, "prompts", !o.Quiet, enc.Prompt)
+	prompts, enc, err := o.prompts(cfg)
 	if err != nil {
-		return nil, err
-	}
-	closeRun, err := openRun(&o.Training, o)
-	if err != nil {
-		return nil, err
-	}
-	defer closeRun()
-	if err := pinReference(filepath.Join(o.Out, "reference.json"), ref); err != nil {
 		return nil, err
 	}
 	err = compute(&o.Base, func(opt models.Options) error {
-		scalars, err = o.train(ctx, opt, ref, prompts, enc)
+		cast, err := o.cast(opt, ref, enc)
+		if err != nil {
+			return err
+		}
+		if err := run.begin(); err != nil {
+			return err
+		}
+		if err := checkpoint.WriteFileAtomic(run.path("reference.json"), pin); err != nil {
+			return err
+		}
+		scalars, err = o.train(ctx, cast, prompts, enc)
 		return err
 	})
 	return scalars, err
 }
 
-func (o *PPOOptions) train(ctx context.Context, opt models.Options, ref soup.Expr, prompts []data.Prompt, enc *data.Encoder) (map[string]float64, error) {
-	cast, err := o.cast(opt, ref, enc)
+// prompts reads and encodes the prompts; each leaves room for its answer.
+func (o *PPOOptions) prompts(cfg *models.Config) ([]data.Prompt, *data.Encoder, error) {
+	enc, err := o.encoder(o.Model, cfg)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	if o.MaxLength > 0 && o.MaxLength+o.MaxNewTokens > cfg.Context() {
+		return nil, nil, fault.Inputf("--max-length %d and --max-new-tokens %d do not fit the context of %d tokens; lower one", o.MaxLength, o.MaxNewTokens, cfg.Context())
+	}
+	if err := leaveRoom(enc, cfg, o.MaxNewTokens); err != nil {
+		return nil, nil, err
+	}
+	rows, _, err := o.Data.load(!o.Quiet)
+	if err != nil {
+		return nil, nil, err
+	}
+	prompts, err := encode(rows, "prompts", !o.Quiet, enc.Prompt)
+	if err != nil {
+		return nil, nil, err
+	}
+	return prompts, enc, checkGold(o.Gold, prompts)
+}
+
+func (o *PPOOptions) train(ctx context.Context, cast trainers.Cast, prompts []data.Prompt, enc *data.Encoder) (map[string]float64, error) {
+	files := models.SaveOptions{Tokenizer: tokenizerOf(o.Model)}
 	save := func(dir string) error {
-		if err := models.Save(dir, cast.Policy, models.SaveOptions{Tokenizer: o.Model}); err != nil {
+		if err := models.Save(dir, cast.Policy, files); err != nil {
 			return err
 		}
-		return models.Save(filepath.Join(dir, trainers.ValueDir), cast.Value, models.SaveOptions{Tokenizer: o.Model})
+		return models.Save(filepath.Join(dir, trainers.ValueDir), cast.Value, files)
 	}
 	log := &trainers.SampleLog{Path: filepath.Join(o.Out, "samples.jsonl"), Few: 8,
 		Decode: func(ids []int) string { return completionText(enc, ids) }}
@@ -186,37 +203,27 @@ func (o *PPOOptions) watched(opt models.Options, ref soup.Expr, reference models
 // preflight opens all folders by their headers and compares their vocabularies, before anything is loaded. It returns
 // the policy's config.
 func (o *PPOOptions) preflight(ref soup.Expr) (*models.Config, error) {
-	members, err := soup.Open(ref.Dirs)
+	cfg, err := models.Check(o.Model, models.LanguageModel)
 	if err != nil {
 		return nil, err
 	}
-	members.Close()
-	dirs := append([]string{o.Model, o.RewardModel}, ref.Dirs...)
+	if err := checkReference(ref, o.Model); err != nil {
+		return nil, err
+	}
+	scorers := []string{o.RewardModel}
 	if o.ValueModel != "" {
-		dirs = append(dirs, o.ValueModel)
+		scorers = append(scorers, o.ValueModel)
 	}
-	var first *models.Config
-	var hash string
-	for i, dir := range append(dirs, o.WatchModels...) {
-		c, err := models.OpenCheckpoint(dir)
-		if err != nil {
+	if err := checkModels(models.LanguageModel, o.WatchModels...); err != nil {
+		return nil, err
+	}
+	if err := checkModels(models.ScoringModel, scorers...); err != nil {
+		return nil, err
+	}
+	for _, dir := range slices.Concat(scorers, o.WatchModels) {
+		if err := sharesVocabulary(o.Model, dir); err != nil {
 			return nil, err
 		}
-		c.Close()
-		tok, err := tokenizer.Load(dir)
-		if err != nil {
-			return nil, err
-		}
-		if i == 0 {
-			first, hash = c.Config, tok.Hash()
-			continue
-		}
-		if c.Config.Vocab != first.Vocab {
-			return nil, fault.Inputf("%s has vocab_size %d and the policy %s has %d; policy, reference, reward and value model must share a vocabulary", dir, c.Config.Vocab, o.Model, first.Vocab)
-		}
-		if tok.Hash() != hash {
-			return nil, fault.Inputf("%s has another tokenizer than the policy %s; policy, reference, reward and value model must share one", dir, o.Model)
-		}
 	}
-	return first, nil
+	return cfg, nil
 }

@@ -28,38 +28,35 @@ type member struct {
 	SHA256 string  `json:"sha256"` // of its weight files
 }
 
-// pinReference writes reference.json, or holds a resumed run to the one it began with: a reference that changed
-// would make the KL of the two halves incomparable.
-func pinReference(path string, e soup.Expr) error {
+// pinReference returns what reference.json must hold, and holds a resumed run to the reference it began with: one that
+// changed would make the KL of the two halves incomparable.
+func pinReference(path string, e soup.Expr) ([]byte, error) {
 	now := pinned{Expression: e.String()}
 	for i, dir := range e.Dirs {
 		sum, err := hashWeights(dir)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		now.Members = append(now.Members, member{Dir: dir, Weight: e.Weights[i], SHA256: sum})
 	}
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		text, err := json.MarshalIndent(now, "", "  ")
-		if err != nil {
-			return err
-		}
-		return checkpoint.WriteFileAtomic(path, append(text, '\n'))
+		raw, err = json.MarshalIndent(now, "", "  ")
+		return append(raw, '\n'), err
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var was pinned
 	if err := json.Unmarshal(raw, &was); err != nil {
-		return fault.Inputf("%s: %w; delete the run folder and start again", path, err)
+		return nil, fault.Inputf("%s: %w; delete the run folder and start again", path, err)
 	}
 	for i, m := range was.Members {
 		if i >= len(now.Members) || now.Members[i].SHA256 != m.SHA256 || now.Members[i].Weight != m.Weight {
-			return fault.Inputf("%s: the reference %s has changed since the run began (member %s); put the old weights back, or start a new run in another --out", path, was.Expression, m.Dir)
+			return nil, fault.Inputf("%s: the reference %s has changed since the run began (member %s); put the old weights back, or start a new run in another --out", path, was.Expression, m.Dir)
 		}
 	}
-	return nil
+	return raw, nil
 }
 
 // hashWeights hashes the weight files of a folder in the order of their names.

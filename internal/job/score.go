@@ -43,23 +43,20 @@ func (o *ScoreOptions) InputPaths() []string {
 
 // scored is a row of the output; what does not apply is left out.
 type scored struct {
-	TokenLogProbs    []float64 `json:"token_logprobs,omitempty"`
-	LogProb          *float64  `json:"logprob,omitempty"`
-	RefTokenLogProbs []float64 `json:"ref_token_logprobs,omitempty"`
-	RefLogProb       *float64  `json:"ref_logprob,omitempty"`
-	Reward           *float64  `json:"reward,omitempty"`
+	TokenLogProbs    *[]float64 `json:"token_logprobs,omitempty"`
+	LogProb          *float64   `json:"logprob,omitempty"`
+	RefTokenLogProbs *[]float64 `json:"ref_token_logprobs,omitempty"`
+	RefLogProb       *float64   `json:"ref_logprob,omitempty"`
+	Reward           *float64   `json:"reward,omitempty"`
 }
 
 // Score runs the job. No eos is added: what is scored is what stands in the row.
 func Score(ctx context.Context, o *ScoreOptions) (scalars map[string]float64, err error) {
-	cfg, err := models.ReadConfig(o.Model)
+	cfg, ref, err := o.preflight()
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Scores && o.Reference != "" {
-		return nil, fault.Inputf("--reference needs a language model as --model; %s is a reward model", o.Model)
-	}
-	enc, err := newEncoder(o.Model, cfg, o.MaxLength, "error")
+	enc, err := newEncoder(o.Model, cfg, o.MaxLength, "")
 	if err != nil {
 		return nil, err
 	}
@@ -78,22 +75,40 @@ func Score(ctx context.Context, o *ScoreOptions) (scalars map[string]float64, er
 			return o.rewards(ctx, opt, examples, out)
 		}
 		if err := o.logProbs(ctx, soup.Expr{Dirs: []string{o.Model}}, opt, examples, func(i int, lp []float64, sum float64) {
-			out[i].TokenLogProbs, out[i].LogProb = lp, &sum
+			out[i].TokenLogProbs, out[i].LogProb = &lp, &sum
 		}); err != nil || o.Reference == "" {
 			return err
 		}
-		ref, err := soup.ParseExpr(o.Reference, false)
-		if err != nil {
-			return err
-		}
 		return o.logProbs(ctx, ref, opt, examples, func(i int, lp []float64, sum float64) {
-			out[i].RefTokenLogProbs, out[i].RefLogProb = lp, &sum
+			out[i].RefTokenLogProbs, out[i].RefLogProb = &lp, &sum
 		})
 	})
 	if err != nil {
 		return nil, err
 	}
 	return map[string]float64{"rows": float64(len(out))}, writeRows(o.Out, out)
+}
+
+// preflight opens all folders by their headers and looks at the place of the output.
+func (o *ScoreOptions) preflight() (*models.Config, soup.Expr, error) {
+	cfg, err := models.Check(o.Model, models.AnyKind)
+	if err != nil {
+		return nil, soup.Expr{}, err
+	}
+	if err := checkOutFile(o.Out); err != nil || o.Reference == "" {
+		return cfg, soup.Expr{}, err
+	}
+	if cfg.Scores {
+		return nil, soup.Expr{}, fault.Inputf("--reference needs a language model as --model; %s is a reward model", o.Model)
+	}
+	ref, err := soup.ParseExpr(o.Reference, false)
+	if err != nil {
+		return nil, ref, err
+	}
+	if err := checkReference(ref, o.Model); err != nil {
+		return nil, ref, err
+	}
+	return cfg, ref, nil
 }
 
 // each runs fn over batches of examples with progress.
@@ -144,7 +159,7 @@ func (o *ScoreOptions) logProbs(ctx context.Context, e soup.Expr, opt models.Opt
 				for _, lp := range row {
 					sum += lp
 				}
-				emit(from+i, row, sum)
+				emit(from+i, notNil(row), sum)
 			}
 		})
 	})

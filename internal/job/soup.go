@@ -68,10 +68,10 @@ func Soup(ctx context.Context, o *SoupOptions) (scalars map[string]float64, err 
 		return nil, err
 	}
 	defer members.Close()
-	if err := checkpoint.PrepareOut(o.Out, false); err != nil {
+	if err := o.checkSweep(); err != nil {
 		return nil, err
 	}
-	if err := o.checkSweep(); err != nil {
+	if err := checkpoint.PrepareOut(o.Out, false); err != nil {
 		return nil, err
 	}
 	if !o.Quiet {

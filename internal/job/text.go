@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"salsa/data"
-	"salsa/data/tokenizer"
 	"salsa/internal/fault"
 	"salsa/models"
 )
@@ -25,37 +24,51 @@ type Data struct {
 	Split    string   `yaml:"separator" help:"text between the documents of a .txt file; empty: blank lines"`
 }
 
-// newEncoder builds the encoder of a model folder.
+// newEncoder builds the encoder of a model folder. If the folder has no tokenizer it encodes rows of ids only.
 func newEncoder(dir string, cfg *models.Config, maxLength int, overlong string) (*data.Encoder, error) {
-	tok, err := tokenizer.Load(dir)
-	if err != nil {
+	enc := data.NewEncoder(nil, -1, -1)
+	if err := addTokenizer(enc, dir, cfg); err != nil {
 		return nil, err
 	}
-	if n := tok.VocabSize(); n > cfg.Vocab {
-		return nil, fault.Inputf("%s: the tokenizer has %d ids and the model's vocab_size is %d; use the tokenizer that belongs to the model", dir, n, cfg.Vocab)
+	if enc.Stops = cfg.StopIDs(); len(enc.Stops) > 0 {
+		enc.EOS = mainEOS(cfg, enc.Stops)
 	}
-	bos := -1
-	if ids := tok.Encode("", true); len(ids) > 0 {
-		bos = ids[0]
-	}
-	stops := cfg.StopIDs()
-	if len(stops) == 0 {
-		return nil, fault.Inputf("%s: neither generation_config.json nor config.json has eos_token_id; add it, or completions cannot end", dir)
-	}
-	enc := data.NewEncoder(tok, bos, mainEOS(cfg, stops))
-	enc.Stops, enc.Overlong = stops, data.Overlong(overlong)
-	enc.MaxLength = cfg.Context()
+	enc.Vocab, enc.Overlong, enc.MaxLength = cfg.Vocab, data.Overlong(overlong), cfg.Context()
 	if maxLength > 0 {
 		if maxLength > enc.MaxLength {
 			return nil, fault.Inputf("--max-length %d is more than the model's context of %d tokens", maxLength, enc.MaxLength)
 		}
 		enc.MaxLength = maxLength
 	}
+	return enc, nil
+}
+
+// addTokenizer gives the encoder the folder's tokenizer and chat template, if there are any.
+func addTokenizer(enc *data.Encoder, dir string, cfg *models.Config) error {
+	tok, err := loadTokenizer(dir)
+	if err != nil || tok == nil {
+		return err
+	}
+	if n := tok.VocabSize(); n > cfg.Vocab {
+		return fault.Inputf("%s: the tokenizer has %d ids and the model's vocab_size is %d; use the tokenizer that belongs to the model", dir, n, cfg.Vocab)
+	}
+	enc.Tok = tok
+	if ids := tok.Encode("", true); len(ids) > 0 {
+		enc.BOS = ids[0]
+	}
 	enc.Template, err = data.LoadTemplate(dir)
 	if errors.Is(err, data.ErrNoTemplate) {
 		err = nil
 	}
-	return enc, err
+	return err
+}
+
+// needStops refuses a model whose completions could never end.
+func needStops(dir string, enc *data.Encoder) error {
+	if len(enc.Stops) == 0 {
+		return fault.Inputf("%s: neither generation_config.json nor config.json has eos_token_id; add it, or completions cannot end", dir)
+	}
+	return nil
 }
 
 // mainEOS is the stop id that training appends: config.json's first, which the pretrained model knows best.
@@ -73,7 +86,7 @@ func (t *Training) encoder(dir string, cfg *models.Config) (*data.Encoder, error
 		return nil, err
 	}
 	enc.Empty = data.Empty(t.Empty)
-	return enc, nil
+	return enc, needStops(dir, enc)
 }
 
 // completionText decodes a completion without the stop id that ended it. The id is cut off by number: a tokenizer whose
@@ -82,7 +95,7 @@ func completionText(enc *data.Encoder, ids []int) string {
 	if n := len(ids); n > 0 && slices.Contains(enc.Stops, ids[n-1]) {
 		ids = ids[:n-1]
 	}
-	return enc.Tok.Decode(ids, true)
+	return enc.Decode(ids, true)
 }
 
 // readRows reads all files and says what they hold.

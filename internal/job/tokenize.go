@@ -46,9 +46,12 @@ func Tokenize(ctx context.Context, o *TokenizeOptions) (map[string]float64, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := checkOutFile(o.Out); err != nil {
+		return nil, err
+	}
 	raw, err := os.ReadFile(o.Data)
 	if err != nil {
-		return nil, fault.Inputf("%w; check --data", err)
+		return nil, fault.Inputf("%s: cannot be read: %w; check --data", o.Data, errors.Unwrap(err))
 	}
 	var out []tokenizeOut
 	r := bufio.NewReader(bytes.NewReader(raw))

@@ -1,0 +1,131 @@
+package job
+
+// What a job looks at before it does anything heavy: the headers of every folder it was given, the place it will
+// write to. A mistake shows in the first second, not after the first hour.
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"salsa/data"
+	"salsa/data/tokenizer"
+	"salsa/internal/demo"
+	"salsa/internal/fault"
+	"salsa/models"
+	"salsa/soup"
+)
+
+// checkModels opens folders by their headers; each must hold a model of the given kind whose weights fit its config.
+func checkModels(kind models.Kind, dirs ...string) error {
+	for _, dir := range dirs {
+		if _, err := models.Check(dir, kind); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkReference opens the members of a reference, which must fit one another and share the vocabulary of model.
+func checkReference(ref soup.Expr, model string) error {
+	members, err := soup.Open(ref.Dirs)
+	if err != nil {
+		return err
+	}
+	members.Close()
+	if err := checkModels(models.LanguageModel, ref.Dirs...); err != nil {
+		return err
+	}
+	for _, dir := range ref.Dirs {
+		if err := sharesVocabulary(model, dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sharesVocabulary refuses a model whose ids mean other tokens than those of the model in folder first. Folders
+// without a tokenizer are judged by their size alone.
+func sharesVocabulary(first, dir string) error {
+	a, err := models.ReadConfig(first)
+	if err != nil {
+		return err
+	}
+	b, err := models.ReadConfig(dir)
+	if err != nil {
+		return err
+	}
+	if a.Vocab != b.Vocab {
+		return fault.Inputf("%s has vocab_size %d and %s has %d; all models of a run must share a vocabulary", dir, b.Vocab, first, a.Vocab)
+	}
+	x, err := loadTokenizer(first)
+	if err != nil || x == nil {
+		return err
+	}
+	y, err := loadTokenizer(dir)
+	if err != nil || y == nil {
+		return err
+	}
+	if x.Hash() != y.Hash() {
+		return fault.Inputf("%s has another tokenizer than %s; all models of a run must share one", dir, first)
+	}
+	return nil
+}
+
+// loadTokenizer reads the tokenizer of a model folder; nil if it has none.
+func loadTokenizer(dir string) (*tokenizer.Tokenizer, error) {
+	if !models.HasTokenizer(dir) {
+		return nil, nil
+	}
+	return tokenizer.Load(dir)
+}
+
+// tokenizerOf is the folder that a trained model's tokenizer files come from, or "" if dir has none.
+func tokenizerOf(dir string) string {
+	if !models.HasTokenizer(dir) {
+		return ""
+	}
+	return dir
+}
+
+// leaveRoom lowers the encoder's limit so that every prompt leaves the context room for n new tokens.
+func leaveRoom(enc *data.Encoder, cfg *models.Config, n int) error {
+	if n >= cfg.Context() {
+		return fault.Inputf("--max-new-tokens %d leaves no room for a prompt in the context of %d tokens; lower it", n, cfg.Context())
+	}
+	enc.MaxLength = min(enc.MaxLength, cfg.Context()-n)
+	return nil
+}
+
+// checkGold holds prompts to what the exact reward understands.
+func checkGold(gold string, prompts []data.Prompt) error {
+	if gold == "none" {
+		return nil
+	}
+	for _, p := range prompts {
+		if _, err := demo.Gold(p.Row.Prompt, ""); err != nil {
+			return fault.Inputf("%s: --gold %s: %w", p.Row.At(), gold, err)
+		}
+	}
+	return nil
+}
+
+// checkOutFile refuses a path that rows could not be written to in the end.
+func checkOutFile(path string) error {
+	if stat, err := os.Stat(path); err == nil && stat.IsDir() {
+		return fault.Inputf("%s: is a folder; give --out the name of a .jsonl file", path)
+	}
+	dir := filepath.Dir(path)
+	probe, err := os.CreateTemp(dir, ".salsa-probe-*")
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fault.Inputf("%s: cannot be written: %s is no folder that files can be made in; make it or choose another --out", path, dir)
+	case err != nil:
+		return fault.Inputf("%s: cannot be written: %w; choose another --out", path, errors.Unwrap(err))
+	}
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		return fault.Inputf("%s: cannot be written: %w; choose another --out", path, err)
+	}
+	return nil
+}
