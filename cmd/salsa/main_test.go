@@ -44,11 +44,17 @@ func treeWith(act func(ctx context.Context, o *trainOptions) error) *cobra.Comma
 	return root
 }
 
-// TestMain lets the test binary stand in for salsa: TestSignals starts it with SALSA_TEST set.
+// TestMain lets the test binary stand in for salsa: with SALSA_TEST=real it is the program itself, with another value
+// one whose command `train` waits, for TestSignals.
 func TestMain(m *testing.M) {
 	mode := os.Getenv("SALSA_TEST")
-	if mode == "" {
-		os.Exit(m.Run())
+	switch mode {
+	case "":
+		code := m.Run()
+		dropWorld()
+		os.Exit(code)
+	case "real":
+		os.Exit(run(newRootCmd(), os.Args[1:], os.Stderr))
 	}
 	os.Exit(run(treeWith(func(ctx context.Context, _ *trainOptions) error {
 		os.Stdout.WriteString("ready\n")
