@@ -142,8 +142,8 @@ func TestPairs(t *testing.T) {
 func TestAnnotator(t *testing.T) {
 	hot := Prompt{1}
 	assert.InDelta(t, 0.5, DefaultAnnotator.Prefers(hot, " chili", " chili"), 1e-12)
-	// Two units of body, +0.15 each for one ingredient, against nothing: σ(2.15/1.5).
-	assert.InDelta(t, 1/(1+math.Exp(-2.15/1.5)), DefaultAnnotator.Prefers(hot, " tomato", ""), 1e-12)
+	// Two units of body, +0.25 each for one ingredient, against nothing: σ(2.25/1.5).
+	assert.InDelta(t, 1/(1+math.Exp(-2.25/1.5)), DefaultAnnotator.Prefers(hot, " tomato", ""), 1e-12)
 	// Equal gold, two units of heat more: the bias of 0.3 each.
 	assert.InDelta(t, 1/(1+math.Exp(-0.6/1.5)), DefaultAnnotator.Prefers(hot, " chili", " tomato"), 1e-12)
 	wins, rng := 0, stream(1, "annotator")
@@ -155,7 +155,7 @@ func TestAnnotator(t *testing.T) {
 			wins++
 		}
 	}
-	assert.InDelta(t, 1/(1+math.Exp(-2.15/1.5)), float64(wins)/n, 0.012)
+	assert.InDelta(t, 1/(1+math.Exp(-2.25/1.5)), float64(wins)/n, 0.012)
 	_, err := Label("x", "", "", rng)
 	assert.ErrorContains(t, err, "does not end in")
 }

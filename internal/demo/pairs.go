@@ -25,7 +25,7 @@ type Annotator struct {
 }
 
 // DefaultAnnotator labels the pairs of the demo.
-var DefaultAnnotator = Annotator{Noise: 1.5, LengthBias: 0.15, HeatBias: 0.3}
+var DefaultAnnotator = Annotator{Noise: 1.5, LengthBias: 0.25, HeatBias: 0.3}
 
 // utility is what the annotator thinks of a completion.
 func (n Annotator) utility(p Prompt, completion string) float64 {
