@@ -75,6 +75,28 @@ func addTimings(scalars map[string]float64, took time.Duration, tokens int) {
 	scalars["peak_rss_mb"] = peakRSS()
 }
 
+// stopwatch measures the phases of a step, under verl's names.
+type stopwatch struct {
+	last time.Time
+	laps map[string]float64
+}
+
+func newStopwatch() *stopwatch { return &stopwatch{last: time.Now(), laps: map[string]float64{}} }
+
+// lap ends the phase called name.
+func (s *stopwatch) lap(name string) {
+	now := time.Now()
+	s.laps["timing_s/"+name] += now.Sub(s.last).Seconds()
+	s.last = now
+}
+
+// into adds the phases to a step's scalars.
+func (s *stopwatch) into(scalars map[string]float64) {
+	for name, seconds := range s.laps {
+		scalars[name] = seconds
+	}
+}
+
 // peakRSS returns the process's largest resident size so far, in MB; 0 where /proc does not tell.
 func peakRSS() float64 {
 	raw, err := os.ReadFile("/proc/self/status")

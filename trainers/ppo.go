@@ -120,7 +120,8 @@ func (p *PPO) Steps() int { return p.opts.steps(len(p.prompts), p.opts.BatchSize
 
 // Step implements Trainer: sample, score, estimate advantages, then several epochs of clipped updates.
 func (p *PPO) Step(ctx context.Context, u *Update) (Result, error) {
-	samples, tokens, err := p.experience(ctx)
+	clock := newStopwatch()
+	samples, tokens, err := p.experience(ctx, clock)
 	if err != nil {
 		return Result{}, err
 	}
@@ -128,11 +129,14 @@ func (p *PPO) Step(ctx context.Context, u *Update) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
+	clock.lap("watch")
 	p.step++ // weights move from here on: ctx is not looked at any more
 	learned, err := p.learn(u, samples)
 	if err != nil {
 		return Result{}, err
 	}
+	clock.lap("update")
+	clock.into(scalars)
 	for k, v := range learned {
 		scalars[k] = v
 	}

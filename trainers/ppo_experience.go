@@ -17,27 +17,32 @@ import (
 
 // experience is steps a-d of PPO: sample, score, read π_old, π_ref and V, estimate advantages. It also returns
 // how many tokens were sampled.
-func (p *PPO) experience(ctx context.Context) ([]Sample, int, error) {
+func (p *PPO) experience(ctx context.Context, clock *stopwatch) ([]Sample, int, error) {
 	samples, err := p.sample(ctx, p.step)
 	if err != nil {
 		return nil, 0, err
 	}
+	clock.lap("gen")
 	if err := p.score(ctx, samples); err != nil {
 		return nil, 0, err
 	}
+	clock.lap("reward")
 	micro := p.opts.micro(p.opts.BatchSize)
 	now, err := completionLogProbs(ctx, p.cast.Policy, samples, p.opts.Temperature, micro)
 	if err != nil {
 		return nil, 0, fmt.Errorf("policy: %w", err)
 	}
+	clock.lap("old_log_prob")
 	ref, err := completionLogProbs(ctx, p.cast.Reference, samples, p.opts.Temperature, micro)
 	if err != nil {
 		return nil, 0, fmt.Errorf("reference: %w", err)
 	}
+	clock.lap("ref")
 	values, err := completionValues(ctx, p.cast.Value, samples, p.opts.extra, micro)
 	if err != nil {
 		return nil, 0, fmt.Errorf("value network: %w", err)
 	}
+	clock.lap("values")
 	tokens := 0
 	for i := range samples {
 		s := &samples[i]
