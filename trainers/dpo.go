@@ -27,6 +27,7 @@ type DPO struct {
 	opts   DPOOptions
 	method pairMethod
 	model  models.Model
+	ref    *Reference // nil once read, or not needed
 	pairs  []preference
 	eval   []preference // held out; may be empty
 	order  *data.Order
@@ -35,9 +36,9 @@ type DPO struct {
 	tokens int // seen so far
 }
 
-// NewDPO makes the trainer and computes, or reads, the reference's log-probabilities of all pairs. ref may be nil for
-// losses that need none, and is not read for them. save is how the model is written.
-func NewDPO(ctx context.Context, m models.Model, ref *Reference, pairs, eval []data.Pair, opts DPOOptions, save SaveFunc) (*DPO, error) {
+// NewDPO makes the trainer. ref may be nil for losses that need none, and is not read for them; its log-probabilities
+// are computed by Prepare. save is how the model is written.
+func NewDPO(m models.Model, ref *Reference, pairs, eval []data.Pair, opts DPOOptions, save SaveFunc) (*DPO, error) {
 	opts.Settle()
 	if err := opts.Validate(); err != nil {
 		return nil, err
@@ -45,26 +46,55 @@ func NewDPO(ctx context.Context, m models.Model, ref *Reference, pairs, eval []d
 	if len(pairs) == 0 {
 		return nil, fault.Inputf("no preference pairs are left after encoding; check --data and --max-length")
 	}
-	all := slices.Concat(pairs, eval)
-	if err := checkPairs(all); err != nil {
+	if err := checkPairs(slices.Concat(pairs, eval)); err != nil {
 		return nil, err
 	}
-	known := make([]RefLogProbs, len(all))
-	if opts.NeedsReference() {
-		if ref == nil {
-			return nil, fault.Inputf("--loss %s compares the policy with a reference; give --reference DIR, usually the model that training starts from", opts.Loss)
-		}
-		var err error
-		if known, err = ref.LogProbs(ctx, all); err != nil {
-			return nil, err
-		}
+	d := &DPO{opts: opts, method: pairMethods[opts.Loss], model: m, pairs: without(pairs), eval: without(eval),
+		save: save, order: data.NewOrder(len(pairs), opts.Seed, opts.Shuffle)}
+	if d.method.free {
+		return d, nil
 	}
-	joined := make([]preference, len(all))
+	if d.ref = ref; ref == nil {
+		return nil, fault.Inputf("--loss %s compares the policy with a reference; give --reference DIR, usually the model that training starts from", opts.Loss)
+	}
+	return d, nil
+}
+
+// without makes preferences of pairs whose reference is not known yet.
+func without(pairs []data.Pair) []preference {
+	out := make([]preference, len(pairs))
+	for i, p := range pairs {
+		out[i].Pair = p
+	}
+	return out
+}
+
+// Prepare computes the reference's log-probabilities of all pairs, or reads them from disk. The first step does it too;
+// called before, it leaves the first step's time alone.
+func (d *DPO) Prepare(ctx context.Context) error {
+	if d.ref == nil {
+		return nil
+	}
+	all := make([]*preference, 0, len(d.pairs)+len(d.eval))
+	for i := range d.pairs {
+		all = append(all, &d.pairs[i])
+	}
+	for i := range d.eval {
+		all = append(all, &d.eval[i])
+	}
+	pairs := make([]data.Pair, len(all))
 	for i, p := range all {
-		joined[i] = preference{p, known[i]}
+		pairs[i] = p.Pair
 	}
-	return &DPO{opts: opts, method: pairMethods[opts.Loss], model: m, pairs: joined[:len(pairs)], eval: joined[len(pairs):],
-		save: save, order: data.NewOrder(len(pairs), opts.Seed, opts.Shuffle)}, nil
+	known, err := d.ref.LogProbs(ctx, pairs)
+	if err != nil {
+		return err
+	}
+	for i, p := range all {
+		p.ref = known[i]
+	}
+	d.ref = nil
+	return nil
 }
 
 // checkPairs refuses pairs that cannot teach a preference.
@@ -108,6 +138,9 @@ func (d *DPO) Steps() int { return d.opts.steps(len(d.pairs), d.opts.BatchSize) 
 func (d *DPO) Step(ctx context.Context, u *Update) (Result, error) {
 	if ctx.Err() != nil {
 		return Result{}, ctx.Err()
+	}
+	if err := d.Prepare(ctx); err != nil {
+		return Result{}, err
 	}
 	batch := pick(d.pairs, d.order.Next(d.opts.BatchSize))
 	scalars, err := d.Update(u, batch)
@@ -184,7 +217,7 @@ func (d *DPO) metrics(s pairScores, ref Pair, whole pairSize) Stats {
 	if d.method.mean {
 		rw, rl = rw.Div(ref.ChosenLen), rl.Div(ref.RejectedLen)
 	}
-	share := func(x tensor.Tensor, n int) tensor.Tensor { return x.Sum().DivScalar(float64(n)) }
+	share := func(x tensor.Tensor, n int) tensor.Tensor { return x.To(tensor.Float64).Sum().DivScalar(float64(n)) }
 	return Stats{
 		"rewards/chosen":      share(rw, whole.pairs),
 		"rewards/rejected":    share(rl, whole.pairs),
@@ -223,7 +256,12 @@ func scorePairs(m models.Model, pairs []data.Pair) pairScores {
 }
 
 // Finish implements Finisher: loss and metrics on the held-out pairs.
-func (d *DPO) Finish(ctx context.Context) (map[string]float64, error) { return d.heldOut(ctx) }
+func (d *DPO) Finish(ctx context.Context) (map[string]float64, error) {
+	if err := d.Prepare(ctx); err != nil {
+		return nil, err
+	}
+	return d.heldOut(ctx)
+}
 
 // heldOut returns the metrics of the held-out pairs under eval_ names; none if there are no such pairs.
 func (d *DPO) heldOut(ctx context.Context) (map[string]float64, error) {

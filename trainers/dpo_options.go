@@ -14,9 +14,9 @@ import (
 // DPOOptions are the options of all pairwise losses.
 type DPOOptions struct {
 	Common
-	Loss string `yaml:"loss" help:"pairwise loss; sigmoid is DPO's"`
-	PairSettings
-	EvalEvery int `yaml:"eval_every" help:"steps between measurements on the held-out pairs; 0: only at the end" check:">=0"`
+	Loss         string `yaml:"loss" arg:"NAME" help:"pairwise loss; sigmoid is DPO's"`
+	PairSettings `group:"Loss"`
+	EvalEvery    int `yaml:"eval_every" help:"steps between measurements on the held-out pairs; 0: only at the end" check:">=0"`
 }
 
 // DefaultDPO returns DPO with TRL's defaults. A negative gamma or lambda stands for the loss's own.

@@ -85,8 +85,9 @@ func tinyDPO() DPOOptions {
 func newDPO(t *testing.T, ref *Reference, pairs, eval []data.Pair, o DPOOptions) *DPO {
 	t.Helper()
 	save := func(dir string, m models.Model) error { return models.Save(dir, m, models.SaveOptions{}) }
-	d, err := NewDPO(context.Background(), loadModel(t, llamaDir, trained), ref, pairs, eval, o, save)
+	d, err := NewDPO(loadModel(t, llamaDir, trained), ref, pairs, eval, o, save)
 	require.NoError(t, err)
+	require.NoError(t, d.Prepare(context.Background()))
 	return d
 }
 
@@ -319,10 +320,42 @@ func TestDPORefusesPairs(t *testing.T) {
 		{nil, pairs, nil, o, "--loss sigmoid compares the policy with a reference; give --reference DIR"},
 		{ref, pairs, nil, bad, "beta 0"},
 	} {
-		_, err := NewDPO(context.Background(), nil, c.ref, c.pairs, c.eval, c.opts, nil)
+		_, err := NewDPO(nil, c.ref, c.pairs, c.eval, c.opts, nil)
 		require.ErrorContains(t, err, c.want)
 		assert.Equal(t, fault.ExitInput, fault.ExitCode(err))
 	}
+}
+
+// A step reads the reference if nobody has, once; an interrupt meanwhile leaves the trainer as it was.
+func TestDPOPreparesItself(t *testing.T) {
+	_, pairs := readDPO(t)
+	run(t, func() {
+		ref, loads := counted(llamaDir, "")
+		o := tinyDPO()
+		d, err := NewDPO(loadModel(t, llamaDir, trained), ref, pairs, pairs[:1], o, nil)
+		require.NoError(t, err)
+		u := NewUpdate(d.Params(), &o.Common)
+		defer u.Close()
+		before, err := d.State()
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(context.Background())
+		ref.Progress = func(int, int) { cancel() }
+		_, err = d.Step(ctx, u)
+		require.ErrorIs(t, err, context.Canceled)
+		after, err := d.State()
+		require.NoError(t, err)
+		assert.Equal(t, string(before), string(after))
+		ref.Progress = nil
+		for range 2 {
+			_, err = d.Step(context.Background(), u)
+			require.NoError(t, err)
+		}
+		got, err := d.Finish(context.Background())
+		require.NoError(t, err)
+		assert.Negative(t, d.eval[0].ref.Chosen)
+		assert.Contains(t, got, "eval_loss")
+		assert.Equal(t, 2, *loads)
+	})
 }
 
 // The held-out metrics are those of an update on the same pairs.
