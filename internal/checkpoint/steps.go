@@ -47,6 +47,19 @@ func LatestValid(parent string) (dir string, step int, skipped []Skipped) {
 	return "", 0, skipped
 }
 
+// List returns the folders of the checkpoints below parent, newest first, intact or not: Verify tells.
+func List(parent string) ([]string, error) {
+	steps, err := listSteps(parent)
+	if err != nil {
+		return nil, err
+	}
+	dirs := make([]string, len(steps))
+	for i, s := range steps {
+		dirs[i] = s.dir
+	}
+	return dirs, nil
+}
+
 // Prune deletes the checkpoints below parent that are older than the newest keep complete ones (all files
 // there, at their sizes) and returns their folders. keep <= 0 keeps all. A folder loses its name before
 // its files, so a process killed here leaves no half-empty checkpoint behind.

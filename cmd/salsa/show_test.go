@@ -1,0 +1,39 @@
+package main
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const tinyModel = "../../models/testdata/llama-gqa"
+
+func TestInspectCommand(t *testing.T) {
+	for _, args := range [][]string{{"inspect", tinyModel}, {"inspect", "--dir", tinyModel}} {
+		code, out, errs := salsa(t, newRootCmd(), args...)
+		assert.Equal(t, 0, code, errs)
+		assert.Contains(t, out, "19,808")
+	}
+	code, out, errs := salsa(t, newRootCmd(), "inspect", tinyModel, "--json")
+	assert.Equal(t, 0, code, errs)
+	var got struct {
+		Model struct{ Parameters int }
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &got))
+	assert.Equal(t, 19808, got.Model.Parameters)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"inspect"}, "salsa: --dir is required"},
+		{[]string{"inspect", tinyModel, tinyModel}, "salsa: salsa inspect: accepts one argument, received 2"},
+		{[]string{"inspect", "nowhere"}, "salsa: nowhere: cannot be looked up"},
+	} {
+		code, out, errs := salsa(t, newRootCmd(), c.args...)
+		assert.Equal(t, 2, code, errs)
+		assert.Empty(t, out)
+		assert.Contains(t, errs, c.want)
+	}
+}
