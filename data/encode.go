@@ -157,7 +157,10 @@ func (e *Encoder) Pair(row *Row) (Pair, error) {
 	default:
 		err = fault.Inputf("%s: %s where a preference is needed; give chosen and rejected", row.At(), row.Shape)
 	}
-	return Pair{Chosen: chosen, Rejected: rejected, Margin: row.Margin}, err
+	if err != nil {
+		return Pair{}, err
+	}
+	return e.sameCut(Pair{Chosen: chosen, Rejected: rejected, Margin: row.Margin}), nil
 }
 
 // Ranking encodes all completions of a row, best first; a preference is a ranking of two.

@@ -123,6 +123,31 @@ func TestOverlongPoliciesAndTheirCounts(t *testing.T) {
 		Counts{Rows: 3, Kept: 1, Overlong: 2}.String())
 }
 
+// Both sides of a pair keep the same prompt, whichever of them was too long.
+func TestOverlongPairsKeepOnePrompt(t *testing.T) {
+	tok := newFake()
+	enc := NewEncoder(tok, fakeBOS, fakeEOS)
+	enc.MaxLength, enc.Overlong = 7, OverlongTruncateLeft
+	for _, c := range []struct{ row, chosen, rejected string }{
+		{`{"prompt":"abcd","chosen":"xyz","rejected":"u"}`, "...xyz</s>", "...u</s>"},
+		{`{"prompt":"abcd","chosen":"u","rejected":"xyz"}`, "...u</s>", "...xyz</s>"},
+		{`{"prompt":"abcd","chosen":"u","rejected":"x"}`, ".....u</s>", ".....x</s>"},
+		{`{"prompt":"ab","chosen":"vwxyz","rejected":"u"}`, ".vwxyz</s>", ".u</s>"},
+		{`{"prompt":"ab","chosen":"uvwxyz","rejected":"t"}`, ".vwxyz</s>", ".t</s>"}, // the bos stays of the prompt
+	} {
+		pair, err := enc.Pair(&rowsOf(t, c.row)[0])
+		require.NoError(t, err)
+		assert.Equal(t, c.chosen, maskOf(tok, pair.Chosen), c.row)
+		assert.Equal(t, c.rejected, maskOf(tok, pair.Rejected), c.row)
+		n := pair.Chosen.PromptLen
+		if n == pair.Rejected.PromptLen {
+			assert.Equal(t, pair.Chosen.IDs[:n], pair.Rejected.IDs[:n], c.row)
+			continue
+		}
+		assert.Equal(t, []int{0, 1}, []int{n, pair.Rejected.PromptLen}, c.row)
+	}
+}
+
 func TestOverlongPrompts(t *testing.T) {
 	row := &rowsOf(t, `{"prompt":"abcdef"}`)[0]
 	enc := NewEncoder(newFake(), fakeBOS, fakeEOS)
