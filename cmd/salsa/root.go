@@ -13,7 +13,7 @@ import (
 func commands() []commandGroup {
 	return []commandGroup{
 		{"pipeline", "Pipeline:", []func() *cobra.Command{newRunCmd}},
-		{"train", "Training:", []func() *cobra.Command{newSFTCmd, newSoupCmd, newRewardCmd, newPPOCmd}},
+		{"train", "Training:", []func() *cobra.Command{newSFTCmd, newSoupCmd, newRewardCmd, newPPOCmd, newDPOCmd}},
 		{"use", "Using models and data:", []func() *cobra.Command{newGenerateCmd, newScoreCmd, newEvalCmd, newTokenizeCmd, newReportCmd}},
 		{"inspect", "Looking and checking:", []func() *cobra.Command{newInspectCmd, newConfigCmd}},
 	}

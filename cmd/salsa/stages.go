@@ -25,6 +25,7 @@ func stageKinds() map[string]stageKind {
 		"soup":      kindOf("1", job.DefaultSoup, quietly(job.Soup)),
 		"reward":    kindOf("1", job.DefaultReward, quietly(job.Reward)),
 		"ppo":       kindOf("1", job.DefaultPPO, quietly(job.PPO)),
+		"dpo":       kindOf("1", job.DefaultDPO, quietly(job.DPO)),
 		"eval":      kindOf("1", job.DefaultEval, quietly(job.Eval)),
 		"demo-data": kindOf("1", job.DefaultDemoData, quietly(job.DemoData)),
 		"pairs":     kindOf("1", job.DefaultPairs, quietly(job.Pairs)),

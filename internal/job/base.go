@@ -135,5 +135,5 @@ func sameRun(path string, opts any) error {
 // volatile are options that may change between the parts of a run; they carry hash:"-" too.
 var volatile = map[string]bool{
 	"device": true, "threads": true, "json": true, "quiet": true, "out": true, "resume": true,
-	"save_every": true, "keep_last": true, "log_every": true, "sample_every": true,
+	"save_every": true, "keep_last": true, "log_every": true, "sample_every": true, "cache_dir": true,
 }

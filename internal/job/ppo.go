@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"salsa/data"
-	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
 	"salsa/models"
 	"salsa/soup"
@@ -67,7 +66,7 @@ func PPO(ctx context.Context, o *PPOOptions) (scalars map[string]float64, err er
 		return nil, err
 	}
 	defer run.close()
-	pin, err := pinReference(run.path("reference.json"), ref)
+	pin, err := pinReference(run.path(referenceFile), ref)
 	if err != nil {
 		return nil, err
 	}
@@ -80,10 +79,7 @@ func PPO(ctx context.Context, o *PPOOptions) (scalars map[string]float64, err er
 		if err != nil {
 			return err
 		}
-		if err := run.begin(); err != nil {
-			return err
-		}
-		if err := checkpoint.WriteFileAtomic(run.path("reference.json"), pin); err != nil {
+		if err := run.beginPinned(pin); err != nil {
 			return err
 		}
 		scalars, err = o.train(ctx, cast, prompts, enc)

@@ -1,6 +1,6 @@
 package job
 
-// The pinned reference of a PPO run: what it was made of, by content.
+// The reference of a PPO or DPO run: what it is made of, by content.
 
 import (
 	"encoding/json"
@@ -9,12 +9,16 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
+	"salsa/models"
 	"salsa/soup"
 )
+
+const referenceFile = "reference.json" // in a run folder
 
 // pinned is reference.json.
 type pinned struct {
@@ -28,16 +32,25 @@ type member struct {
 	SHA256 string  `json:"sha256"` // of its weight files
 }
 
-// pinReference returns what reference.json must hold, and holds a resumed run to the reference it began with: one that
-// changed would make the KL of the two halves incomparable.
-func pinReference(path string, e soup.Expr) ([]byte, error) {
+// describe hashes the members of a reference.
+func describe(e soup.Expr) (pinned, error) {
 	now := pinned{Expression: e.String()}
 	for i, dir := range e.Dirs {
 		sum, err := hashWeights(dir)
 		if err != nil {
-			return nil, err
+			return pinned{}, err
 		}
 		now.Members = append(now.Members, member{Dir: dir, Weight: e.Weights[i], SHA256: sum})
+	}
+	return now, nil
+}
+
+// pinReference returns what reference.json must hold, and holds a resumed run to the reference it began with: one that
+// changed would make the KL of the two halves incomparable.
+func pinReference(path string, e soup.Expr) ([]byte, error) {
+	now, err := describe(e)
+	if err != nil {
+		return nil, err
 	}
 	raw, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -59,6 +72,14 @@ func pinReference(path string, e soup.Expr) ([]byte, error) {
 	return raw, nil
 }
 
+// beginPinned begins a run and writes what pinReference returned; nil stands for no reference.
+func (r *runFolder) beginPinned(pin []byte) error {
+	if err := r.begin(); err != nil || pin == nil {
+		return err
+	}
+	return checkpoint.WriteFileAtomic(r.path(referenceFile), pin)
+}
+
 // hashWeights hashes the weight files of a folder in the order of their names.
 func hashWeights(dir string) (string, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))
@@ -67,4 +88,23 @@ func hashWeights(dir string) (string, error) {
 	}
 	slices.SortFunc(files, strings.Compare)
 	return checkpoint.HashFiles(files...)
+}
+
+// referenceID names all that a reference's log-probabilities depend on but the rows: weights, configs, shares, and the
+// arithmetic they are computed in. Folders do not count, so a copy of a model is the same model.
+func referenceID(e soup.Expr, opt models.Options) (string, error) {
+	now, err := describe(e)
+	if err != nil {
+		return "", err
+	}
+	kind, _, _ := strings.Cut(opt.Device.String(), ":") // one GPU is like the next
+	id := opt.DType.String() + " " + kind
+	for i, m := range now.Members {
+		config, err := checkpoint.HashFile(filepath.Join(e.Dirs[i], "config.json"))
+		if err != nil {
+			return "", err
+		}
+		id += " " + strconv.FormatFloat(m.Weight, 'g', -1, 64) + "*" + m.SHA256 + "/" + config
+	}
+	return id, nil
 }

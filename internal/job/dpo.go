@@ -1,0 +1,208 @@
+package job
+
+// salsa dpo: preference optimisation on pairs, by any pairwise loss and against any reference; it may be a soup.
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"salsa/data"
+	"salsa/internal/fault"
+	"salsa/internal/metrics"
+	"salsa/models"
+	"salsa/soup"
+	"salsa/trainers"
+)
+
+// DPOOptions are the options of `salsa dpo`.
+type DPOOptions struct {
+	Model               string `yaml:"model" required:"true" input:"path" arg:"DIR" help:"policy to start from, an SFT model"`
+	Reference           string `yaml:"reference" arg:"DIR[,DIR…][@w,w…]" help:"frozen model that the policy is compared with, usually --model; several folders are averaged into a soup. hinge, slic, cpo and simpo need none"`
+	Extrapolate         bool   `yaml:"extrapolate" help:"allow soup weights outside [0, 1]"`
+	Identical           string `yaml:"identical" enum:"error,drop" help:"what happens to pairs whose two completions are the same"`
+	CacheDir            string `yaml:"cache_dir" arg:"DIR" help:"folder of the reference's log-probabilities, which runs may share; empty: cache in --out" hash:"-"`
+	Training            `group:"Run"`
+	Data                `group:"Data"`
+	trainers.DPOOptions `group:"Training"`
+}
+
+// DefaultDPO returns the defaults.
+func DefaultDPO() DPOOptions {
+	return DPOOptions{Identical: "error", Training: defaultTraining(), DPOOptions: trainers.DefaultDPO()}
+}
+
+// InputPaths lists the folders inside the reference expression.
+func (o *DPOOptions) InputPaths() []string {
+	e, err := soup.ParseExpr(o.Reference, true)
+	if err != nil {
+		return nil // Validate says why
+	}
+	return e.Dirs
+}
+
+// Validate checks what the tags cannot.
+func (o *DPOOptions) Validate() error {
+	if err := o.DPOOptions.Validate(); err != nil {
+		return err
+	}
+	if o.Reference == "" && !o.NeedsReference() {
+		return nil
+	}
+	if o.Reference == "" {
+		return fault.Inputf("--reference is required by --loss %s; give the model that training starts from, %s, or another of its vocabulary", o.Loss, o.Model)
+	}
+	_, err := soup.ParseExpr(o.Reference, o.Extrapolate)
+	return err
+}
+
+// DPO runs the job.
+func DPO(ctx context.Context, o *DPOOptions) (scalars map[string]float64, err error) {
+	if !o.Quiet {
+		o.tell()
+	}
+	o.Settle() // run.yaml shows the numbers that the loss was computed with
+	ref, cfg, err := o.preflight()
+	if err != nil {
+		return nil, err
+	}
+	run, err := openRun(&o.Training, o)
+	if err != nil {
+		return nil, err
+	}
+	defer run.close()
+	pin, err := o.pin(run, ref)
+	if err != nil {
+		return nil, err
+	}
+	pairs, eval, err := o.pairs(cfg)
+	if err != nil {
+		return nil, err
+	}
+	err = compute(&o.Base, func(opt models.Options) error {
+		frozen, err := o.frozen(opt, ref)
+		if err != nil {
+			return err
+		}
+		m, err := models.Load(o.Model, o.trained(opt))
+		if err != nil {
+			return err
+		}
+		save := func(dst string, m models.Model) error {
+			return models.Save(dst, m, models.SaveOptions{Tokenizer: tokenizerOf(o.Model)})
+		}
+		t, err := trainers.NewDPO(m, frozen, pairs, eval, o.DPOOptions, save)
+		if err != nil {
+			return err
+		}
+		if err := run.beginPinned(pin); err != nil {
+			return err
+		}
+		if err := t.Prepare(ctx); err != nil {
+			return err
+		}
+		loop := trainers.Loop{Options: &o.Common, Out: o.Out, Name: "dpo", Resume: o.Resume, Quiet: o.Quiet}
+		scalars, err = loop.Run(ctx, t)
+		return err
+	})
+	return scalars, err
+}
+
+// pin returns what reference.json must hold; nothing if the loss needs no reference.
+func (o *DPOOptions) pin(run *runFolder, ref soup.Expr) ([]byte, error) {
+	if !o.NeedsReference() {
+		return nil, nil
+	}
+	return pinReference(run.path(referenceFile), ref)
+}
+
+// tell warns of what was asked for and has no effect.
+func (o *DPOOptions) tell() {
+	notes := o.Idle()
+	if o.Reference != "" && !o.NeedsReference() {
+		notes = append(notes, fmt.Sprintf("--loss %s compares with no reference; --reference is not read", o.Loss))
+	}
+	for _, note := range notes {
+		fmt.Fprintf(os.Stderr, "salsa: note: %s\n", note)
+	}
+}
+
+// preflight checks policy and reference by their headers; the expression is empty if the loss needs no reference.
+func (o *DPOOptions) preflight() (ref soup.Expr, cfg *models.Config, err error) {
+	if cfg, err = models.Check(o.Model, models.LanguageModel); err != nil || !o.NeedsReference() {
+		return ref, cfg, err
+	}
+	if ref, err = soup.ParseExpr(o.Reference, o.Extrapolate); err != nil {
+		return ref, nil, err
+	}
+	return ref, cfg, checkReference(ref, o.Model)
+}
+
+// pairs reads and encodes the training and the held-out pairs.
+func (o *DPOOptions) pairs(cfg *models.Config) (train, eval []data.Pair, err error) {
+	enc, err := o.encoder(o.Model, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	rows, evalRows, err := o.Data.load(!o.Quiet)
+	if err != nil {
+		return nil, nil, err
+	}
+	if train, err = o.encodePairs(enc, rows, "training pairs"); err != nil {
+		return nil, nil, err
+	}
+	eval, err = o.encodePairs(enc, evalRows, "held-out pairs")
+	return train, eval, err
+}
+
+// encodePairs encodes rows and applies --identical.
+func (o *DPOOptions) encodePairs(enc *data.Encoder, rows []data.Row, what string) ([]data.Pair, error) {
+	pairs, err := encode(rows, what, !o.Quiet, enc.Pair)
+	if err != nil || o.Identical != "drop" {
+		return pairs, err
+	}
+	all := len(pairs)
+	pairs = slices.DeleteFunc(pairs, trainers.SamePair)
+	if gone := all - len(pairs); gone > 0 && !o.Quiet {
+		fmt.Fprintf(os.Stderr, "salsa: %s: %d dropped because both completions are the same\n", what, gone)
+	}
+	return pairs, nil
+}
+
+// frozen describes the reference to the trainer; nil if the loss needs none.
+func (o *DPOOptions) frozen(opt models.Options, ref soup.Expr) (*trainers.Reference, error) {
+	if !o.NeedsReference() {
+		return nil, nil
+	}
+	id, err := referenceID(ref, opt)
+	if err != nil {
+		return nil, err
+	}
+	r := &trainers.Reference{ID: id, CacheDir: o.CacheDir, Micro: o.MicroBatchSize,
+		Load: func() (models.Model, error) { return ref.Load(opt) }}
+	if r.CacheDir == "" {
+		r.CacheDir = filepath.Join(o.Out, "cache")
+	}
+	if r.Micro == 0 {
+		r.Micro = o.BatchSize
+	}
+	if !o.Quiet {
+		r.Progress = referenceProgress()
+	}
+	return r, nil
+}
+
+// referenceProgress shows how far the reference's pass over the pairs has come; the last pair ends the display.
+func referenceProgress() func(done, total int) {
+	var progress *metrics.Progress
+	return func(done, total int) {
+		if progress == nil {
+			progress = metrics.NewProgress(os.Stderr, "reference", 0, total)
+		}
+		if progress.Step(done); done == total {
+			progress.Done()
+		}
+	}
+}
