@@ -26,8 +26,11 @@ func (d Device) String() string {
 	return fmt.Sprintf("cuda:%d", int(d))
 }
 
-// cudaTried keeps OpenDevice from loading libtorch_cuda twice.
-var cudaTried bool
+// cudaTried keeps libtorch_cuda from being loaded twice; cudaErr is what came of the first time.
+var (
+	cudaTried bool
+	cudaErr   error
+)
 
 // OpenDevice resolves auto|cpu|cuda[:N]. It must be the first libtorch call of the process: libtorch caches
 // the absence of CUDA for good once asked. auto takes the first GPU when the machine has a driver and the
@@ -69,10 +72,10 @@ func OpenDevice(name string) (Device, error) {
 // openCUDA loads libtorch_cuda and counts devices; no device is an error.
 func openCUDA() (int, error) {
 	if !cudaTried {
-		cudaTried = true
-		if err := native.OpenCUDA(); err != nil {
-			return 0, err
-		}
+		cudaTried, cudaErr = true, native.OpenCUDA()
+	}
+	if cudaErr != nil {
+		return 0, cudaErr
 	}
 	count, err := native.CUDACount()
 	if err != nil {

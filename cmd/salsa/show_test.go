@@ -37,3 +37,19 @@ func TestInspectCommand(t *testing.T) {
 		assert.Contains(t, errs, c.want)
 	}
 }
+
+func TestDoctorCommand(t *testing.T) {
+	code, out, errs := salsa(t, newRootCmd(), "doctor", "--device", "cpu", "--json")
+	assert.Equal(t, 0, code, errs)
+	var got struct {
+		Salsa, Libtorch string
+		Tests           []struct{ OK bool } `json:"self_tests"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &got))
+	assert.Equal(t, version(), got.Salsa)
+	assert.NotEmpty(t, got.Libtorch)
+	require.Len(t, got.Tests, 4)
+	code, _, errs = salsa(t, newRootCmd(), "doctor", "--device", "tpu")
+	assert.Equal(t, 2, code)
+	assert.Contains(t, errs, "--device tpu: want auto, cpu, cuda or cuda:N")
+}
