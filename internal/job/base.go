@@ -13,6 +13,7 @@ import (
 	"salsa/internal/runlock"
 	"salsa/models"
 	"salsa/tensor"
+	"salsa/trainers"
 )
 
 // Base are the options of every job that computes.
@@ -57,6 +58,11 @@ func compute(b *Base, fn func(opt models.Options) error) error {
 		}
 		return fn(models.Options{DType: dtype, Device: dev})
 	})
+}
+
+// loop returns the run around a trainer; name is what progress calls it.
+func (t *Training) loop(name string, c *trainers.Common) *trainers.Loop {
+	return &trainers.Loop{Options: c, Out: t.Out, Name: name, Resume: t.Resume, Quiet: t.Quiet}
 }
 
 // trained returns the model options of a network that learns.

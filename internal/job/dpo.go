@@ -103,8 +103,7 @@ func DPO(ctx context.Context, o *DPOOptions) (scalars map[string]float64, err er
 		if err := t.Prepare(ctx); err != nil {
 			return err
 		}
-		loop := trainers.Loop{Options: &o.Common, Out: o.Out, Name: "dpo", Resume: o.Resume, Quiet: o.Quiet}
-		scalars, err = loop.Run(ctx, t)
+		scalars, err = o.loop("dpo", &o.Common).Run(ctx, t)
 		return err
 	})
 	return scalars, err

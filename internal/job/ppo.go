@@ -125,7 +125,7 @@ func (o *PPOOptions) train(ctx context.Context, cast trainers.Cast, prompts []da
 	if err != nil {
 		return nil, err
 	}
-	loop := trainers.Loop{Options: &o.Common, Out: o.Out, Name: "ppo", Resume: o.Resume, Quiet: o.Quiet}
+	loop := o.loop("ppo", &o.Common)
 	t.OnPhase(loop.Phase)
 	return loop.Run(ctx, t)
 }

@@ -37,15 +37,7 @@ func Reward(ctx context.Context, o *RewardOptions) (scalars map[string]float64, 
 	if err != nil {
 		return nil, err
 	}
-	rows, evalRows, err := o.Data.load(!o.Quiet)
-	if err != nil {
-		return nil, err
-	}
-	pairs, err := encode(rows, "training pairs", !o.Quiet, enc.Pair)
-	if err != nil {
-		return nil, err
-	}
-	eval, err := encode(evalRows, "held-out pairs", !o.Quiet, enc.Pair)
+	pairs, eval, err := encoded(&o.Data, "pairs", !o.Quiet, enc.Pair)
 	if err != nil {
 		return nil, err
 	}
@@ -64,8 +56,7 @@ func Reward(ctx context.Context, o *RewardOptions) (scalars map[string]float64, 
 		if err := run.begin(); err != nil {
 			return err
 		}
-		loop := trainers.Loop{Options: &o.Common, Out: o.Out, Name: "reward", Resume: o.Resume, Quiet: o.Quiet}
-		scalars, err = loop.Run(ctx, t)
+		scalars, err = o.loop("reward", &o.Common).Run(ctx, t)
 		return err
 	})
 	return scalars, err

@@ -51,19 +51,11 @@ func SFT(ctx context.Context, o *SFTOptions) (scalars map[string]float64, err er
 	if err != nil {
 		return nil, err
 	}
-	rows, evalRows, err := o.Data.load(!o.Quiet)
-	if err != nil {
-		return nil, err
-	}
-	examples, err := encode(rows, "training rows", !o.Quiet, enc.SFT)
+	examples, eval, err := encoded(&o.Data, "rows", !o.Quiet, enc.SFT)
 	if err != nil {
 		return nil, err
 	}
 	if err := o.checkStops(enc, examples); err != nil {
-		return nil, err
-	}
-	eval, err := encode(evalRows, "held-out rows", !o.Quiet, enc.SFT)
-	if err != nil {
 		return nil, err
 	}
 	err = compute(&o.Base, func(opt models.Options) error {
@@ -81,8 +73,7 @@ func SFT(ctx context.Context, o *SFTOptions) (scalars map[string]float64, err er
 		if err := run.begin(); err != nil {
 			return err
 		}
-		loop := trainers.Loop{Options: &o.Common, Out: o.Out, Name: "sft", Resume: o.Resume, Quiet: o.Quiet}
-		scalars, err = loop.Run(ctx, t)
+		scalars, err = o.loop("sft", &o.Common).Run(ctx, t)
 		return err
 	})
 	return scalars, err

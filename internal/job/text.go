@@ -181,3 +181,16 @@ func encode[T data.Example | data.Pair | data.Prompt | data.Ranking](rows []data
 	}
 	return out, nil
 }
+
+// encoded reads, splits and encodes the data; noun names the rows in what is told about them.
+func encoded[T data.Example | data.Pair | data.Prompt | data.Ranking](d *Data, noun string, say bool, f func(*data.Row) (T, error)) (train, eval []T, err error) {
+	rows, held, err := d.load(say)
+	if err != nil {
+		return nil, nil, err
+	}
+	if train, err = encode(rows, "training "+noun, say, f); err != nil {
+		return nil, nil, err
+	}
+	eval, err = encode(held, "held-out "+noun, say, f)
+	return train, eval, err
+}
