@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"salsa/data"
+	"salsa/internal/metrics"
 	"salsa/models"
 	"salsa/nn"
 	"salsa/tensor"
@@ -105,7 +106,7 @@ func steps(t *testing.T, cast Cast, o PPOOptions, n int) outcome {
 	for range n {
 		res, err := p.Step(context.Background(), u)
 		require.NoError(t, err)
-		out.rows = append(out.rows, res.Scalars)
+		out.rows = append(out.rows, metrics.Reproducible(res.Scalars))
 	}
 	out.policy, out.value = weights(cast.Policy), weights(cast.Value)
 	return out
