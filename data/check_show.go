@@ -45,7 +45,7 @@ func spans(tok Tokenizer, x Example) []span {
 func Colour(tok Tokenizer, x Example, colours bool) string {
 	var b strings.Builder
 	for _, s := range spans(tok, x) {
-		text := printable(strings.Join(s.Tokens, ""))
+		text := Printable(strings.Join(s.Tokens, ""))
 		switch {
 		case colours && s.Target:
 			b.WriteString(ansiTarget + text + ansiReset)
@@ -60,9 +60,9 @@ func Colour(tok Tokenizer, x Example, colours bool) string {
 	return b.String()
 }
 
-// printable makes control characters other than line ends and tabs visible, so that no data can steer the
+// Printable makes control characters other than line ends and tabs visible, so that no data can steer the
 // terminal.
-func printable(text string) string {
+func Printable(text string) string {
 	return strings.Map(func(c rune) rune {
 		if c < ' ' && c != '\n' && c != '\t' || c == 0x7f || (c >= 0x80 && c < 0xa0) {
 			return '␦'
@@ -121,7 +121,7 @@ func (r *CheckReport) WriteText(w io.Writer, colours bool) error {
 		fmt.Fprintf(&b, "%-31s %s\n", line[0], line[1])
 	}
 	for _, place := range r.places() {
-		fmt.Fprintln(&b, "  "+printable(place))
+		fmt.Fprintln(&b, "  "+Printable(place))
 	}
 	if r.Shown != nil {
 		fmt.Fprintf(&b, "\n%s, %d tokens, targets marked:\n%s\n", r.Shown.Row.At(), len(r.Shown.IDs), Colour(r.tok, *r.Shown, colours))

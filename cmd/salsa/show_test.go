@@ -2,7 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
+
+	"salsa/internal/demo"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -52,4 +56,19 @@ func TestDoctorCommand(t *testing.T) {
 	code, _, errs = salsa(t, newRootCmd(), "doctor", "--device", "tpu")
 	assert.Equal(t, 2, code)
 	assert.Contains(t, errs, "--device tpu: want auto, cpu, cuda or cuda:N")
+}
+
+func TestDataCheckCommand(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, demo.WriteBaseConfig(dir))
+	rows := filepath.Join(dir, "rows.jsonl")
+	require.NoError(t, os.WriteFile(rows, []byte(`{"prompt":"hot","completion":" chili"}`+"\n"+`{"prompt_ids":[1],"completion_ids":[99999]}`+"\n"), 0o644))
+	code, out, errs := salsa(t, newRootCmd(), "data", "check", "--model", dir, "--data", rows)
+	assert.Equal(t, 2, code)
+	assert.Contains(t, out, "unusable rows                   1\n")
+	assert.NotContains(t, out, "\x1b[", "no colours but on a terminal")
+	assert.Contains(t, errs, "salsa: 1 of 2 rows cannot be used")
+	code, _, errs = salsa(t, newRootCmd(), "data", "chek")
+	assert.Equal(t, 2, code)
+	assert.Contains(t, errs, "did you mean `check`?")
 }

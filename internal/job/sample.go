@@ -13,26 +13,36 @@ import (
 	"salsa/trainers"
 )
 
-// Sampling are the options of drawing completions.
-type Sampling struct {
+// Drawing are the options of drawing one completion.
+type Drawing struct {
 	MaxNewTokens int     `yaml:"max_new_tokens" help:"longest completion" unit:"tokens" check:">=1"`
 	Temperature  float64 `yaml:"temperature" help:"of sampling; 0 takes the most likely token" check:">=0"`
 	TopK         int     `yaml:"top_k" help:"sample among the k most likely tokens; 0: all" check:">=0"`
 	TopP         float64 `yaml:"top_p" help:"sample among the most likely tokens of this mass" check:">0,<=1"`
 	MinP         float64 `yaml:"min_p" help:"sample among tokens at least this likely relative to the best; 0: all" check:">=0,<=1"`
 	Seed         uint64  `yaml:"seed" help:"seed of the sampling"`
-	BatchSize    int     `yaml:"batch_size" help:"sequences in flight" check:">=1"`
+}
+
+// Sampling are the options of drawing many completions.
+type Sampling struct {
+	Drawing
+	BatchSize int `yaml:"batch_size" help:"sequences in flight" check:">=1"`
 }
 
 func defaultSampling() Sampling {
-	return Sampling{MaxNewTokens: 128, Temperature: 1, TopP: 1, BatchSize: 32}
+	return Sampling{Drawing: Drawing{MaxNewTokens: 128, Temperature: 1, TopP: 1}, BatchSize: 32}
+}
+
+// sampler returns how a token is to be picked.
+func (d *Drawing) sampler() tensor.Sampler {
+	return tensor.Sampler{Temperature: d.Temperature, TopK: d.TopK, TopP: d.TopP, MinP: d.MinP}
 }
 
 // draw samples n completions for every prompt, prompt by prompt.
 func (s *Sampling) draw(ctx context.Context, m models.Model, prompts [][]int, n int, stops []int, p *metrics.Progress) ([]models.Completion, error) {
 	opt := models.GenOptions{
 		MaxNewTokens: s.MaxNewTokens, NPerPrompt: n, Stop: stops, IgnoreEOS: true, Seed: s.Seed, BatchSize: s.BatchSize,
-		Sampler: tensor.Sampler{Temperature: s.Temperature, TopK: s.TopK, TopP: s.TopP, MinP: s.MinP},
+		Sampler: s.sampler(),
 	}
 	if p != nil {
 		opt.OnToken = func(int, int, float32) { p.Tokens(1) }
