@@ -72,3 +72,10 @@ func TestDataCheckCommand(t *testing.T) {
 	assert.Equal(t, 2, code)
 	assert.Contains(t, errs, "did you mean `check`?")
 }
+
+func TestChatCommandRefuses(t *testing.T) {
+	code, out, errs := salsa(t, newRootCmd(), "chat", "--model", tinyModel, "--device", "cpu")
+	assert.Equal(t, 2, code)
+	assert.Empty(t, out)
+	assert.Contains(t, errs, "holds no tokenizer")
+}

@@ -6,6 +6,8 @@ import (
 	"bufio"
 	"encoding/json"
 	"io"
+	"iter"
+	"strings"
 
 	"salsa/internal/checkpoint"
 )
@@ -23,4 +25,18 @@ func writeRows[T any](path string, rows []T) error {
 		}
 		return buf.Flush()
 	})
+}
+
+// eachLine walks the lines of r without their ends; the last need not have one. A read error ends the walk like
+// the end of the input.
+func eachLine(r io.Reader) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		in := bufio.NewReader(r)
+		for {
+			line, err := in.ReadString('\n')
+			if text := strings.TrimRight(line, "\r\n"); line != "" && !yield(text) || err != nil {
+				return
+			}
+		}
+	}
 }
