@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -37,6 +38,9 @@ func run(root *cobra.Command, args []string, stderr io.Writer) (code int) {
 	defer stop()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if errors.Is(err, context.Canceled) && !errors.Is(err, fault.ErrInterrupted) { // what writes its result as a whole
+		err = fmt.Errorf("%w before the end: nothing was written", fault.ErrInterrupted)
+	}
 	if err != nil {
 		fmt.Fprintf(stderr, "salsa: %s\n", oneLine(err))
 	}

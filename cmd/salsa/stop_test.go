@@ -97,6 +97,52 @@ func TestInterruptAndResume(t *testing.T) {
 	assert.Equal(t, before.ModTime(), after.ModTime(), "a finished run is left alone")
 }
 
+// What has no state to save says so, and leaves nothing half written.
+func TestInterruptOfCommandsThatWriteAtTheEnd(t *testing.T) {
+	w, out := theWorld(), t.TempDir()
+	for _, line := range []string{
+		"generate --model @sft1 --data @data/prompts-train.jsonl --samples 1000 --max-new-tokens 40 --out " + out + "/g.jsonl",
+		"score --model @sft1 --data @data/pretrain.jsonl --batch-size 1 --out " + out + "/s.jsonl",
+		"soup --sweep 0:1:0.001 --eval-data @data/sft.jsonl --max-new-tokens 20 --out " + out + "/soup @sft1 @sft2",
+	} {
+		cmd := w.program(line) // not --quiet: the count of rows tells when the work begins
+		stderr, err := cmd.StderrPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		var said bytes.Buffer
+		buf := make([]byte, 256)
+		for !strings.Contains(said.String(), "rows kept") && err == nil {
+			var n int
+			n, err = stderr.Read(buf)
+			said.Write(buf[:n])
+		}
+		require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
+		_, err = said.ReadFrom(stderr)
+		require.NoError(t, err)
+		assert.Equal(t, fault.ExitInterrupted, exitCode(t, cmd), said.String())
+		assert.True(t, strings.HasSuffix(said.String(), "\nsalsa: interrupted before the end: nothing was written\n"), said.String())
+	}
+	for _, name := range []string{"g.jsonl", "s.jsonl", "soup/model.safetensors"} {
+		assert.NoFileExists(t, filepath.Join(out, name))
+	}
+}
+
+// Everything that a mistake prints, from all parts of the program, is its one line.
+func TestMistakesPrintNothingElse(t *testing.T) {
+	for _, line := range []string{
+		"sft --model @nope --data @demos.jsonl --out @x --quiet",
+		"ppo --model @sft1 --reference @rm --reward-model @rm --data @prompts.jsonl --out @x --quiet",
+		"score --model @sft1 --data @prompts.jsonl --out @x.jsonl --quiet",
+		"generate --model @sft1 --data @prompts.jsonl --max-new-tokens 640 --out @x.jsonl --quiet",
+	} {
+		cmd := theWorld().program(line)
+		said, err := cmd.CombinedOutput()
+		require.Error(t, err)
+		assert.Equal(t, fault.ExitInput, cmd.ProcessState.ExitCode())
+		assert.Equal(t, 1, bytes.Count(said, []byte("\n")), string(said))
+	}
+}
+
 const killedRecipe = `name: killed
 vars: {world: ""}
 stages:

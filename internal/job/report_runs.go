@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"salsa/internal/checkpoint"
@@ -256,13 +255,4 @@ func (m *material) seconds(stage string) float64 {
 		}
 	}
 	return 0
-}
-
-// numberOf is a setting as a number; 0 if it is none.
-func (r *ranRun) numberOf(key string) float64 {
-	v, err := strconv.ParseFloat(r.setting(key), 64)
-	if err != nil {
-		return 0
-	}
-	return v
 }
