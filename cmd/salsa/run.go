@@ -71,7 +71,7 @@ func readRecipe(path string) ([]byte, error) {
 	case errors.Is(err, os.ErrNotExist):
 		return nil, fault.Inputf("%s: no such recipe; give the path of a YAML file, or demo", path)
 	case err != nil:
-		return nil, fault.Inputf("%s: cannot read the recipe: %w", path, err)
+		return nil, fault.Inputf("%s: cannot be read: %w; give the path of a YAML file, or demo", path, errors.Unwrap(err))
 	}
 	return data, nil
 }

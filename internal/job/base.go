@@ -118,28 +118,27 @@ func sameRun(path string, opts any) error {
 	if err != nil {
 		return err
 	}
-	before := reflect.New(reflect.TypeOf(opts).Elem())
-	before.Elem().Set(reflect.ValueOf(opts).Elem())
-	was := options.Of(before.Interface())
+	was, now := options.Of(clone(opts)), options.Of(opts)
 	if err := was.Apply(node); err != nil {
 		return err
 	}
-	now := options.Of(opts)
 	if was.Hash() == now.Hash() {
 		return nil
 	}
 	for _, key := range now.Keys() {
 		a, _ := was.Get(key)
 		b, _ := now.Get(key)
-		if a != b && !volatile[key] {
+		mixed := options.Of(clone(opts)) // now, with this one key as it was
+		if err := mixed.Set(key, a, path); err != nil || mixed.Hash() != now.Hash() {
 			return fault.Inputf("%s: the run was started with %s %s and is now resumed with %s; use the same value, or another --out", path, key, a, b)
 		}
 	}
 	return fault.Inputf("%s: the run was started with other options; use the same, or another --out", path)
 }
 
-// volatile are options that may change between the parts of a run; they carry hash:"-" too.
-var volatile = map[string]bool{
-	"device": true, "threads": true, "json": true, "quiet": true, "out": true, "resume": true,
-	"save_every": true, "keep_last": true, "log_every": true, "sample_every": true, "cache_dir": true,
+// clone copies an options struct, given and returned as a pointer.
+func clone(opts any) any {
+	c := reflect.New(reflect.TypeOf(opts).Elem())
+	c.Elem().Set(reflect.ValueOf(opts).Elem())
+	return c.Interface()
 }

@@ -68,6 +68,9 @@ func Soup(ctx context.Context, o *SoupOptions) (scalars map[string]float64, err 
 		return nil, err
 	}
 	defer members.Close()
+	if err := o.checkTypes(members); err != nil {
+		return nil, err
+	}
 	if err := o.checkSweep(); err != nil {
 		return nil, err
 	}
@@ -111,6 +114,17 @@ func (o *SoupOptions) write(members *soup.Members, shares []float64) error {
 		return nil
 	}
 	return checkpoint.WriteFileAtomic(filepath.Join(o.Out, sweepFile), sweep)
+}
+
+// checkTypes refuses to choose silently how much of the members' precision the soup keeps.
+func (o *SoupOptions) checkTypes(members *soup.Members) error {
+	first := members.Checkpoints[0]
+	for _, c := range members.Checkpoints[1:] {
+		if o.StoreDType == "member" && c.DType() != first.DType() {
+			return fault.Inputf("%s is stored as %s and %s as %s; choose the soup's type with --store-dtype", first.Dir, first.DType(), c.Dir, c.DType())
+		}
+	}
+	return nil
 }
 
 // checkSweep opens what the sweep measures with, by its headers.

@@ -14,6 +14,7 @@ import (
 	"salsa/data"
 	"salsa/internal/fault"
 	"salsa/models"
+	"salsa/tensor"
 )
 
 // Data are the options that name training data.
@@ -138,7 +139,8 @@ func promptKey(r *data.Row) string {
 func heldOut(r *data.Row, share float64) bool {
 	h := fnv.New64a()
 	h.Write([]byte(promptKey(r)))
-	return float64(h.Sum64()>>11)/(1<<53) < share
+	// FNV's high bits hardly depend on the last characters, in which prompts often differ: Mix spreads them.
+	return float64(tensor.Mix(h.Sum64())>>11)/(1<<53) < share
 }
 
 // splitRows cuts rows into training and held-out ones.
