@@ -113,10 +113,17 @@ func TestBadPlaces(t *testing.T) {
 	})
 }
 
-func TestBadTokenizeRow(t *testing.T) {
-	code, _, errs := salsa(t, newRootCmd(), theWorld().args("tokenize --tokenizer @sft1 --data @demos.jsonl --out "+t.TempDir()+"/x.jsonl")...)
-	assert.Equal(t, fault.ExitInput, code)
-	assert.Contains(t, errs, "demos.jsonl:1: a row needs text, bytes_b64 or decode_ids")
+func TestBadTokenize(t *testing.T) {
+	for line, says := range map[string]string{
+		"--tokenizer @sft1 --data @demos.jsonl": "demos.jsonl:1: a row needs text, bytes_b64 or decode_ids",
+		"--tokenizer @sft1 --data @none.jsonl":  "none.jsonl: cannot be read: no such file or directory; check --data",
+		"--tokenizer @none --data @demos.jsonl": "none: cannot be found: no such file or directory; give a model folder",
+	} {
+		code, _, errs := salsa(t, newRootCmd(), theWorld().args("tokenize "+line+" --out "+t.TempDir()+"/x.jsonl")...)
+		assert.Equal(t, fault.ExitInput, code)
+		assert.Contains(t, errs, says)
+		assert.Equal(t, 1, strings.Count(errs, "\n"), errs)
+	}
 }
 
 // The weights of the reference are pinned when a run begins.

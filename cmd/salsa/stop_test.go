@@ -19,7 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const longLine = "ppo --model @sft1 --reference @sft1,@sft2 --reward-model @rm --data @prompts.jsonl --max-steps 60 --batch-size 8 " +
+const longLine = "ppo --model @sft1 --reference @sft1,@sft2 --reward-model @rm --data @prompts.jsonl --max-steps 30 --batch-size 8 " +
 	"--max-new-tokens 6 --learning-rate 0.001 --sample-every 1 --gold salsa --quiet --out "
 
 // waitFor polls until seen holds; a program that takes longer than a minute hangs.
@@ -157,12 +157,12 @@ stages:
       reference: "${stage:sft-seed1},${stage:sft-seed2}"
       reward_model: "${world}/rm"
       data: "${world}/prompts.jsonl"
-      max_steps: 40
+      max_steps: 24
       batch_size: 8
       max_new_tokens: 6
       learning_rate: 0.001
       sample_every: 1
-      save_every: 4
+      save_every: 3
       quiet: true
 `
 
@@ -178,7 +178,7 @@ func TestKillAndRunAgain(t *testing.T) {
 	ppo := out + "/killed/stages/ppo"
 	for _, moment := range []func() bool{
 		hasLines(ppo+"/metrics.jsonl", 6),
-		func() bool { _, err := os.Stat(ppo + "/checkpoints/step-16"); return err == nil },
+		func() bool { _, err := os.Stat(ppo + "/checkpoints/step-12"); return err == nil },
 	} {
 		cmd := w.program(line + "/killed")
 		require.NoError(t, cmd.Start())

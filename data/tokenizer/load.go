@@ -31,7 +31,7 @@ type fileLayout struct {
 func Load(path string) (*Tokenizer, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fault.Inputf("tokenizer %s: %w", path, err)
+		return nil, fault.Inputf("tokenizer %s: cannot be found: %w; give a model folder, tokenizer.json or tokenizer.model", path, errors.Unwrap(err))
 	}
 	file := path
 	if info.IsDir() {
@@ -41,7 +41,7 @@ func Load(path string) (*Tokenizer, error) {
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fault.Inputf("tokenizer %s: %w", file, err)
+		return nil, fault.Inputf("tokenizer %s: cannot be read: %w; make it readable", file, errors.Unwrap(err))
 	}
 	if bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) || filepath.Ext(file) == ".json" {
 		return parseJSON(file, data)
