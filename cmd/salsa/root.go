@@ -15,7 +15,7 @@ func commands() []commandGroup {
 		{"pipeline", "Pipeline:", []func() *cobra.Command{newRunCmd}},
 		{"train", "Training:", []func() *cobra.Command{newSFTCmd, newSoupCmd, newRewardCmd, newPPOCmd, newDPOCmd}},
 		{"use", "Using models and data:", []func() *cobra.Command{newGenerateCmd, newChatCmd, newScoreCmd, newEvalCmd, newTokenizeCmd, newReportCmd}},
-		{"inspect", "Looking and checking:", []func() *cobra.Command{newInspectCmd, newDataCmd, newDoctorCmd, newConfigCmd}},
+		{"inspect", "Looking and checking:", []func() *cobra.Command{newInspectCmd, newDataCmd, newPlanCmd, newDoctorCmd, newConfigCmd}},
 	}
 }
 

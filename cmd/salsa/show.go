@@ -15,8 +15,9 @@ import (
 )
 
 // newShowCmd makes a command whose flags are the fields of a job's options and that prints the job's result: as
-// text, or with --json as one JSON object on one line. A result that comes with an error is printed before it.
-func newShowCmd[T any, R job.Shown](cmd *cobra.Command, defaults func() T, run func(ctx context.Context, o *T) (R, error)) *cobra.Command {
+// text, or with --json as one JSON object on one line. A result that comes with an error is printed before it. The
+// options in waived need not be given.
+func newShowCmd[T any, R job.Shown](cmd *cobra.Command, defaults func() T, run func(ctx context.Context, o *T) (R, error), waived ...string) *cobra.Command {
 	o := defaults()
 	if cmd.Args == nil {
 		cmd.Args = cobra.NoArgs
@@ -32,7 +33,7 @@ func newShowCmd[T any, R job.Shown](cmd *cobra.Command, defaults func() T, run f
 		}
 		return err
 	}
-	options.Bind(cmd.Flags(), &o)
+	options.Bind(cmd.Flags(), &o, waived...)
 	return cmd
 }
 

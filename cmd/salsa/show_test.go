@@ -79,3 +79,23 @@ func TestChatCommandRefuses(t *testing.T) {
 	assert.Empty(t, out)
 	assert.Contains(t, errs, "holds no tokenizer")
 }
+
+func TestPlanCommand(t *testing.T) {
+	code, out, errs := salsa(t, newRootCmd(), "plan", "ppo", "--model", tinyModel, "--reference", tinyModel, "--reward-model", tinyModel,
+		"--max-length", "10", "--max-new-tokens", "9", "--device", "cpu", "--json")
+	assert.Equal(t, 0, code, errs)
+	var got struct {
+		Peak  int64 `json:"peak_bytes"`
+		Roles []struct{ Parameters int }
+	}
+	require.NoError(t, json.Unmarshal([]byte(out), &got))
+	assert.Greater(t, got.Peak, int64(1<<20))
+	require.NotEmpty(t, got.Roles)
+	assert.Equal(t, 19808, got.Roles[0].Parameters)
+	code, out, errs = salsa(t, newRootCmd(), "plan", "sft", "--from-config", tinyModel, "--device", "cpu")
+	assert.Equal(t, 0, code, errs)
+	assert.Contains(t, out, "in phase ")
+	code, _, errs = salsa(t, newRootCmd(), "plan", "ppo", "--device", "cpu")
+	assert.Equal(t, 2, code)
+	assert.Contains(t, errs, "--model is required")
+}

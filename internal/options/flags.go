@@ -21,9 +21,12 @@ type Binding struct {
 }
 
 // Bind registers a flag for every option of the struct that ptr points to, and --config and --set. Once the flags
-// are parsed, Resolve fills the struct.
-func Bind(fs *pflag.FlagSet, ptr any) *Binding {
+// are parsed, Resolve fills the struct. The keys in waived are not required, whatever their tags say.
+func Bind(fs *pflag.FlagSet, ptr any, waived ...string) *Binding {
 	b := &Binding{Config: Of(ptr)}
+	for _, key := range waived {
+		b.byKey[key].required = false
+	}
 	fs.SortFlags = false
 	for _, f := range b.fields {
 		if f.flag == "" {

@@ -1,0 +1,177 @@
+package job
+
+// salsa plan: how much memory a run will take, said before anything is loaded. This file holds the result and how it
+// adds up; plan_memory.go has the formulas and plan_commands.go what each command keeps in memory when.
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"salsa/internal/fault"
+	"salsa/models"
+	"salsa/tensor"
+)
+
+// Plan predicts the memory of a run, in bytes. Where rows are shorter than assumed, and where the allocator has
+// holes, the truth differs; a test holds the prediction to what runs of tiny models really take.
+type Plan struct {
+	Command   string      `json:"command"`
+	DType     string      `json:"dtype"`
+	Rows      string      `json:"rows"` // what lengths were assumed
+	Roles     []PlanRole  `json:"roles"`
+	Phases    []PlanPhase `json:"phases"`
+	Process   int64       `json:"process_bytes"` // program, libtorch's tables, Go's runtime: part of every phase
+	Peak      int64       `json:"peak_bytes"`
+	PeakPhase string      `json:"peak_phase"`
+	Free      int64       `json:"free_memory_bytes"` // of this host; 0 if it does not say
+}
+
+// PlanRole is a network and what its training keeps beside it. Two roles that share a folder are two copies, unless
+// the command loads one for both.
+type PlanRole struct {
+	Role       string `json:"role"`
+	Folder     string `json:"folder"`
+	Parameters int64  `json:"parameters"`
+	Weights    int64  `json:"weights_bytes"`
+	Gradients  int64  `json:"gradients_bytes"` // during the backward pass and the optimizer step
+	Moments    int64  `json:"moments_bytes"`   // AdamW's two, in float32
+	Masters    int64  `json:"masters_bytes"`   // float32 weights of a network trained in half precision
+}
+
+// PlanPhase is a stretch of the run.
+type PlanPhase struct {
+	Phase    string     `json:"phase"`
+	Resident int64      `json:"resident_bytes"` // networks and optimizer
+	Working  []PlanItem `json:"working"`        // what comes on top
+	Total    int64      `json:"total_bytes"`    // with Process
+}
+
+// PlanItem is one kind of working memory.
+type PlanItem struct {
+	What  string `json:"what"`
+	Bytes int64  `json:"bytes"`
+}
+
+// planner collects the roles and phases of a plan.
+type planner struct {
+	Plan
+	elem int64 // bytes of a weight in memory
+	cpu  bool
+
+	stored int64 // largest file of weights that is converted while it is loaded
+}
+
+func newPlanner(command string, b *Base) (*planner, error) {
+	d, err := tensor.ParseDType(b.DType)
+	if err != nil {
+		return nil, fault.Inputf("--dtype: %w", err)
+	}
+	dev, err := tensor.OpenDevice(b.Device)
+	if err != nil {
+		return nil, err
+	}
+	p := &planner{elem: int64(d.Size()), cpu: dev == tensor.CPU}
+	p.Command, p.DType, p.Process, p.Free = command, d.String(), processBytes, lookAround().FreeMemory
+	return p, nil
+}
+
+// network adds a role whose weights are declared; a trained one has gradients and an optimizer.
+func (p *planner) network(role, folder string, declared []models.WeightInfo, trained bool) {
+	r := PlanRole{Role: role, Folder: folder}
+	stored := int64(0)
+	for _, w := range declared {
+		r.Parameters += w.Bytes / int64(w.DType.Size())
+		stored += w.Bytes
+	}
+	r.Weights = r.Parameters * p.elem
+	if trained {
+		r.Gradients, r.Moments = r.Weights, 2*4*r.Parameters
+		if p.elem != 4 {
+			r.Masters = 4 * r.Parameters
+		}
+	}
+	if stored != r.Weights {
+		p.stored = max(p.stored, stored)
+	}
+	p.Roles = append(p.Roles, r)
+}
+
+// sum adds up one column of the roles.
+func (p *planner) sum(column func(r PlanRole) int64) (total int64) {
+	for _, r := range p.Roles {
+		total += column(r)
+	}
+	return total
+}
+
+func (p *planner) weights() int64 { return p.sum(func(r PlanRole) int64 { return r.Weights }) }
+
+// resident is what stays in memory between steps.
+func (p *planner) resident() int64 {
+	return p.sum(func(r PlanRole) int64 { return r.Weights + r.Moments + r.Masters })
+}
+
+// phase adds a phase; items of no bytes are left out.
+func (p *planner) phase(name string, resident int64, working ...PlanItem) {
+	ph := PlanPhase{Phase: name, Resident: resident, Working: []PlanItem{}, Total: p.Process + resident}
+	for _, item := range working {
+		if item.Bytes > 0 {
+			ph.Working = append(ph.Working, item)
+			ph.Total += item.Bytes
+		}
+	}
+	p.Phases = append(p.Phases, ph)
+	if ph.Total > p.Peak {
+		p.Peak, p.PeakPhase = ph.Total, name
+	}
+}
+
+// WriteText implements Shown.
+func (p *Plan) WriteText(w io.Writer) error {
+	fmt.Fprintf(w, "salsa %s in %s, %s\n\n", p.Command, p.DType, p.Rows)
+	err := table(w, func(row func(string, ...any)) {
+		row("network\tparameters\tweights\tgradients\tmoments\tmasters\tfolder")
+		for _, r := range p.Roles {
+			row("%s\t%s\t%s\t%s\t%s\t%s\t%s", r.Role, humanCount(r.Parameters), humanBytes(r.Weights), orDash(r.Gradients),
+				orDash(r.Moments), orDash(r.Masters), r.Folder)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	err = table(w, func(row func(string, ...any)) {
+		row("phase\ttotal\tresident\ton top")
+		for _, ph := range p.Phases {
+			var items []string
+			for _, item := range ph.Working {
+				items = append(items, item.What+" "+humanBytes(item.Bytes))
+			}
+			row("%s\t%s\t%s\t%s", ph.Phase, humanBytes(ph.Total), humanBytes(ph.Resident), strings.Join(items, ", "))
+		}
+	})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "\npeak %s in phase %s, %s of it the program itself; %s\n", humanBytes(p.Peak), p.PeakPhase, humanBytes(p.Process), p.fits())
+	return err
+}
+
+// fits compares the peak with the host's memory.
+func (p *Plan) fits() string {
+	switch {
+	case p.Free == 0:
+		return "this host does not say how much memory is free"
+	case p.Peak > p.Free:
+		return fmt.Sprintf("this host has %s free: too little; lower --micro-batch-size or --max-length, or use --gradient-checkpointing", humanBytes(p.Free))
+	}
+	return fmt.Sprintf("this host has %s free", humanBytes(p.Free))
+}
+
+func orDash(n int64) string {
+	if n == 0 {
+		return "–"
+	}
+	return humanBytes(n)
+}
