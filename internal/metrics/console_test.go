@@ -55,6 +55,21 @@ func TestHintIsPrintedOnceBelowItsLine(t *testing.T) {
 	require.Len(t, c.Hints(), 1)
 }
 
+func TestNoHintForAValueThatIsHealthyAgain(t *testing.T) {
+	var w Watch
+	for step := range 40 {
+		w.Check(step, map[string]float64{"val/explained_var": min(-8+float64(step), 0.3)})
+	}
+	require.Empty(t, w.Hints(), "the moving average lags, the value is fine from step 9 on")
+}
+
+func TestHeldOutNumbersAreShown(t *testing.T) {
+	var out strings.Builder
+	c := NewConsole(&out, ConsoleOptions{Total: 9})
+	require.NoError(t, c.Log(9, map[string]float64{"eval_loss": 2.5, "eval_perplexity": 12.18}))
+	require.Equal(t, "step    9/9  held-out loss 2.5000    held-out perplexity 12.2\n", out.String())
+}
+
 func TestSparkline(t *testing.T) {
 	require.Equal(t, "▁█ ▅", Sparkline([]float64{0, 1, math.NaN(), 0.5}))
 	require.Equal(t, "▁▁", Sparkline([]float64{3, 3}))

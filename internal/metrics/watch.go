@@ -43,6 +43,14 @@ func (h *history) add(v float64) {
 	h.level += (v - h.level) / 10
 }
 
+// now is the history as if the metric had always been what it is: a rule must hold here too, or the hint would name
+// a value that is healthy again.
+func (h *history) now() *history {
+	at := *h
+	at.level = at.value
+	return &at
+}
+
 // trend reports whether enough values were seen to speak of a trend.
 func (h *history) trend() bool { return h.count >= 2*settle }
 
@@ -110,7 +118,7 @@ func (w *Watch) Check(step int, scalars map[string]float64) []Hint {
 		}
 		h.add(scalars[key])
 		for i, r := range rules {
-			if (r.key == key || r.key == anyKey) && !w.fired[i] && r.bad(h) {
+			if (r.key == key || r.key == anyKey) && !w.fired[i] && r.bad(h) && r.bad(h.now()) {
 				w.fired[i] = true
 				hints = append(hints, Hint{Step: step, Key: key, Value: h.value, Text: r.text})
 			}
