@@ -3,6 +3,7 @@ package models
 // The weights of a model folder, read one at a time.
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -36,10 +37,11 @@ type Checkpoint struct {
 	Config *Config
 	Dir    string
 
-	files  *safetensors.Dir
-	params []nn.Param
-	maps   map[string]*tensor.Map // by path
-	finite map[string]bool        // names whose values have been looked at
+	files   *safetensors.Dir
+	adapter *adapterFile // of a PEFT folder: what is folded into the weights
+	params  []nn.Param
+	maps    map[string]*tensor.Map // by path
+	finite  map[string]bool        // names whose values have been looked at
 }
 
 const (
@@ -64,7 +66,11 @@ func FileType(d tensor.DType) string {
 
 // OpenCheckpoint reads the folder's config and the headers of its weights, no values. Weights that are
 // missing, that the model does not have, or whose shape or type does not fit are one error that lists all.
+// A PEFT folder is opened as its base model with the adapter folded in.
 func OpenCheckpoint(dir string) (*Checkpoint, error) {
+	if IsAdapter(dir) {
+		return openAdapted(dir, "")
+	}
 	config, err := ReadConfig(dir)
 	if err != nil {
 		return nil, err
@@ -119,6 +125,11 @@ func (c *Checkpoint) check() error {
 
 // lookup finds a weight; a tied embedding may be stored under the head's name alone.
 func (c *Checkpoint) lookup(name string) (*safetensors.File, safetensors.Info, bool) {
+	if c.adapter != nil && name == scoreName {
+		if info, ok := c.adapter.infos[nn.AdapterPrefix+scoreName]; ok {
+			return c.adapter.file, info, true
+		}
+	}
 	file, info, ok := c.files.Lookup(name)
 	if !ok && name == embedName && c.Config.Tied {
 		return c.files.Lookup(headName)
@@ -159,7 +170,11 @@ func (c *Checkpoint) Info(name string) (WeightInfo, bool) {
 }
 
 // Read implements Weights. The result belongs to the caller's scope.
-func (c *Checkpoint) Read(name string) (t tensor.Tensor, err error) {
+func (c *Checkpoint) Read(name string) (t tensor.Tensor, err error) { return c.readAs(name, 0) }
+
+// readAs is Read for a model that is held in type d, 0 for the stored one: an adapter is folded in before a weight
+// is rounded to d, as it would be if it were computed beside the weight.
+func (c *Checkpoint) readAs(name string, d tensor.DType) (t tensor.Tensor, err error) {
 	file, info, ok := c.lookup(name)
 	if !ok {
 		return t, fault.Inputf("%s: holds no weight %q; give a folder of the same architecture", c.Dir, name)
@@ -169,7 +184,6 @@ func (c *Checkpoint) Read(name string) (t tensor.Tensor, err error) {
 		if t, err = c.view(file, info); err != nil {
 			return err
 		}
-		t.Keep()
 		if !c.finite[name] {
 			if !t.IsFinite().All() {
 				return fault.Inputf("%s: tensor %q holds values that are not finite; the run that made it diverged or the file is damaged: give an earlier checkpoint or copy it again", file.Path, name)
@@ -177,11 +191,22 @@ func (c *Checkpoint) Read(name string) (t tensor.Tensor, err error) {
 			c.finite[name] = true
 		}
 		if name == embedName && c.Config.Tied {
-			return c.checkTied(t)
+			if err := c.checkTied(t); err != nil {
+				return err
+			}
 		}
-		return nil
+		if c.adapter != nil {
+			t, err = c.adapter.fold(name, t.To(cmp.Or(d, t.DType())))
+		}
+		t.Keep()
+		return err
 	})
 	return t, err
+}
+
+// reader is readAs for one type.
+func (c *Checkpoint) reader(d tensor.DType) func(name string) (tensor.Tensor, error) {
+	return func(name string) (tensor.Tensor, error) { return c.readAs(name, d) }
 }
 
 // view maps a tensor, or copies it where the file does not align it.
@@ -223,12 +248,13 @@ func (c *Checkpoint) checkTied(embed tensor.Tensor) error {
 
 // Close lets go of the files; tensors that were read stay valid.
 func (c *Checkpoint) Close() {
-	for _, file := range c.files.Files {
-		if m := c.maps[file.Path]; m != nil {
-			m.Close()
-		}
+	for _, m := range c.maps {
+		m.Close()
 	}
 	clear(c.maps)
+	if c.adapter != nil {
+		c.adapter.close()
+	}
 }
 
 // live is a model in memory as Weights.

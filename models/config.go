@@ -102,8 +102,11 @@ func (c *Config) Architecture() string {
 }
 
 // ReadConfig reads the two files of a model folder. Keys that change what a model computes and that salsa does
-// not know are refused by name.
+// not know are refused by name. Of a PEFT folder it is the config of the base model with the adapter on it.
 func ReadConfig(dir string) (*Config, error) {
+	if IsAdapter(dir) {
+		return adaptedConfig(dir)
+	}
 	path := filepath.Join(dir, configName)
 	data, err := readFile(path)
 	if err != nil {

@@ -51,7 +51,8 @@ type decoder struct {
 	Head  *nn.Linear `hf:"lm_head,optional"` // nil if tied, or in a scorer
 
 	cfg        *Config
-	checkpoint bool // recompute layers in the backward pass
+	checkpoint bool           // recompute layers in the backward pass
+	adapter    *AdapterConfig // of the adapters on Trunk, nil if there are none
 }
 
 type trunk struct {

@@ -98,17 +98,6 @@ func TestSaveCopiesTheTokenizer(t *testing.T) {
 	})
 }
 
-func TestSaveRefusesAdapters(t *testing.T) {
-	run(t, func() {
-		m := load(t, "testdata/llama-gqa", float32CPU)
-		for _, l := range nn.Linears(m) {
-			l.LoRA = &nn.LoRA{A: tensor.Randn(1, 2, l.In), B: tensor.Randn(2, l.Out, 2), Scale: 1}
-		}
-		err := models.Save(t.TempDir(), m, models.SaveOptions{})
-		assert.ErrorContains(t, err, "model.layers.0.self_attn.q_proj has an adapter")
-	})
-}
-
 // TestMapped: weights are the file's pages, and training them leaves the file alone.
 func TestMapped(t *testing.T) {
 	run(t, func() {

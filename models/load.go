@@ -15,6 +15,7 @@ type Options struct {
 	DType      tensor.DType  // 0 is Checkpoint.DType's, the stored one; New makes float32
 	Device     tensor.Device // tensor.CPU, or a GPU's index: set it, its zero is the first GPU
 	Train      bool          // weights want gradients
+	Base       string        // base model of a PEFT folder; "" is the one that its adapter_config.json names
 	Checkpoint bool          // recompute each layer in the backward pass instead of keeping its activations
 }
 
@@ -30,7 +31,7 @@ const (
 
 // Check opens a folder as OpenCheckpoint does, values unread, and refuses a model of another kind.
 func Check(dir string, kind Kind) (*Config, error) {
-	c, err := openKind(dir, kind)
+	c, err := openKind(dir, kind, "")
 	if err != nil {
 		return nil, err
 	}
@@ -38,8 +39,8 @@ func Check(dir string, kind Kind) (*Config, error) {
 	return c.Config, nil
 }
 
-func openKind(dir string, kind Kind) (*Checkpoint, error) {
-	c, err := OpenCheckpoint(dir)
+func openKind(dir string, kind Kind, base string) (*Checkpoint, error) {
+	c, err := openOver(dir, base)
 	if err != nil {
 		return nil, err
 	}
@@ -58,17 +59,26 @@ func openKind(dir string, kind Kind) (*Checkpoint, error) {
 	return c, nil
 }
 
-// Load reads a language model from a Hugging Face folder. On the CPU, in the stored dtype, weights are the
+// openOver is OpenCheckpoint with a PEFT folder's base model given.
+func openOver(dir, base string) (*Checkpoint, error) {
+	if IsAdapter(dir) {
+		return openAdapted(dir, base)
+	}
+	return OpenCheckpoint(dir)
+}
+
+// Load reads a language model from a Hugging Face folder, or a PEFT folder, whose adapter is folded in. On the CPU, in the stored dtype, weights are the
 // file's pages, mapped; changing them never changes the file. They belong to the caller's scope.
 func Load(dir string, opt Options) (Model, error) {
-	c, err := openKind(dir, LanguageModel)
+	c, err := openKind(dir, LanguageModel, opt.Base)
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
 	d := newDecoder(c.Config)
 	d.checkpoint = opt.Checkpoint
-	return d, fill(d, c.Read, opt.or(c.DType()))
+	opt = opt.or(c.DType())
+	return d, fill(d, c.reader(opt.DType), opt)
 }
 
 // or sets a type where none is asked for.

@@ -30,14 +30,9 @@ var tokenizerFiles = []string{
 	"vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json",
 }
 
-// Save writes a Model or *Scorer as a folder that salsa and transformers load. A tied head is written once, as
-// the embedding. To replace a folder in one step, call it inside checkpoint.Commit.
+// Save writes a Model or *Scorer as a folder that salsa and transformers load, adapters folded in. A tied head is
+// written once, as the embedding. To replace a folder in one step, call it inside checkpoint.Commit.
 func Save(dir string, m Model, opt SaveOptions) error {
-	for name, l := range nn.Linears(m) {
-		if l.LoRA != nil {
-			return fmt.Errorf("models: %s has an adapter; fold it in before saving the whole model", name)
-		}
-	}
 	if err := saveWeights(dir, m, opt); err != nil {
 		return err
 	}
@@ -54,6 +49,10 @@ func Save(dir string, m Model, opt SaveOptions) error {
 func saveWeights(dir string, m Model, opt SaveOptions) error {
 	var specs []safetensors.Spec
 	at := map[string]tensor.Tensor{}
+	linears := map[string]*nn.Linear{} // by the name of the weight
+	for name, l := range nn.Linears(m) {
+		linears[name+".weight"] = l
+	}
 	for p := range nn.Params(m) {
 		d := opt.DType
 		if d == 0 {
@@ -65,6 +64,9 @@ func saveWeights(dir string, m Model, opt SaveOptions) error {
 	return safetensors.WriteDir(dir, specs, opt.MaxShardBytes, nil, func(name string) (data []byte, err error) {
 		err = tensor.NoGrad(func() error {
 			t := at[name]
+			if l := linears[name]; l != nil {
+				t = l.Effective()
+			}
 			if opt.DType != 0 {
 				t = t.To(opt.DType)
 			}
@@ -120,8 +122,22 @@ func SaveConfig(dir string, c *Config, d tensor.DType) error {
 	return checkpoint.WriteFileAtomic(filepath.Join(dir, generationName), c.Generation.raw)
 }
 
-// HasTokenizer tells whether a folder has a tokenizer that salsa can load.
-func HasTokenizer(dir string) bool {
+// HasTokenizer tells whether a model folder has a tokenizer that salsa can load.
+func HasTokenizer(dir string) bool { return TokenizerDir(dir) != "" }
+
+// TokenizerDir returns the folder in which a model's tokenizer files lie: dir, or, of a PEFT folder without any, that of
+// its base. It is "" if there are none.
+func TokenizerDir(dir string) string {
+	if holdsTokenizer(dir) {
+		return dir
+	}
+	if base, err := BaseOf(dir); err == nil && holdsTokenizer(base) {
+		return base
+	}
+	return ""
+}
+
+func holdsTokenizer(dir string) bool {
 	for _, name := range tokenizerFiles[:2] {
 		if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
 			return true
@@ -132,6 +148,9 @@ func HasTokenizer(dir string) bool {
 
 // CopyTokenizer copies the tokenizer files that folder from has to dir; from must have at least one.
 func CopyTokenizer(dir, from string) error {
+	if found := TokenizerDir(from); found != "" {
+		from = found
+	}
 	if same, err := sameFolder(dir, from); err != nil || same {
 		return err
 	}

@@ -24,7 +24,7 @@ func newScorer(trunk Model) *Scorer {
 
 // LoadScorer reads a …ForSequenceClassification folder; see Load for memory and scope.
 func LoadScorer(dir string, opt Options) (*Scorer, error) {
-	c, err := openKind(dir, ScoringModel)
+	c, err := openKind(dir, ScoringModel, opt.Base)
 	if err != nil {
 		return nil, err
 	}
@@ -32,13 +32,14 @@ func LoadScorer(dir string, opt Options) (*Scorer, error) {
 	d := newDecoder(c.Config)
 	d.checkpoint = opt.Checkpoint
 	s := newScorer(d)
-	return s, fill(s, c.Read, opt.or(c.DType()))
+	opt = opt.or(c.DType())
+	return s, fill(s, c.reader(opt.DType), opt)
 }
 
 // NewScorer takes the decoder of a language model's folder and gives it a random head, normal with variance
 // 1/(D+1) (Stiennon et al., arXiv 2009.01325, app. B).
 func NewScorer(dir string, seed uint64, opt Options) (*Scorer, error) {
-	c, err := OpenCheckpoint(dir)
+	c, err := openOver(dir, opt.Base)
 	if err != nil {
 		return nil, err
 	}
@@ -50,22 +51,24 @@ func NewScorer(dir string, seed uint64, opt Options) (*Scorer, error) {
 	d.checkpoint = opt.Checkpoint
 	s := newScorer(d)
 	draw := drawer(s, headStd(s), seed)
+	opt = opt.or(c.DType())
 	return s, fill(s, func(name string) (tensor.Tensor, error) {
 		if name == "score.weight" {
 			return draw(name)
 		}
-		return c.Read(name)
-	}, opt.or(c.DType()))
+		return c.readAs(name, opt.DType)
+	}, opt)
 }
 
-// ScorerOf puts a random head on a live model. The decoder's weights are shared with m.
+// ScorerOf puts a random head on a live model. The decoder's weights are shared with m, and so are its adapters if it
+// has any: give Twin(m) for a scorer with adapters of its own.
 func ScorerOf(m Model, seed uint64, opt Options) (*Scorer, error) {
 	trunk, ok := m.(*decoder)
 	if !ok {
 		return nil, fault.Inputf("%s: has a score head already; give a language model", m.Config().path)
 	}
 	d := *trunk
-	d.cfg, d.Head = scorerConfig(trunk.cfg), nil
+	d.cfg, d.Head, d.adapter = scorerConfig(trunk.cfg), nil, nil
 	s := newScorer(&d)
 	head := &struct {
 		Score *nn.Linear `hf:"score"`

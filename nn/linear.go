@@ -10,15 +10,7 @@ type Linear struct {
 	Bias    tensor.Tensor `hf:"bias"`   // [Out], absent unless HasBias
 	In, Out int
 	HasBias bool
-	LoRA    *LoRA // nil unless adapted
-}
-
-// LoRA is a low-rank change of a linear map, W + Scale·B A (Hu et al., arXiv 2106.09685, §4.1). Params passes
-// it over: an adapter is trained, saved and counted apart from the model.
-type LoRA struct {
-	A     tensor.Tensor // [rank, In]
-	B     tensor.Tensor // [Out, rank]
-	Scale float64       // alpha/rank
+	LoRA    *LoRA // nil unless adapted; see lora.go
 }
 
 // NewLinear declares a linear map whose weights are still to come.
@@ -37,25 +29,10 @@ func (l *Linear) spec(tag string) ([]int, Init) {
 // Forward returns x W^T + b, plus the adapter's share; x [..., In], result [..., Out].
 func (l *Linear) Forward(x tensor.Tensor) tensor.Tensor {
 	y := x.Linear(l.Weight, l.Bias)
-	if l.LoRA == nil {
+	if !l.LoRA.active() {
 		return y
 	}
 	return y.Add(l.LoRA.delta(x))
-}
-
-// delta is Scale·x A^T B^T, [..., Out], in x's dtype whatever that of A and B.
-func (l *LoRA) delta(x tensor.Tensor) tensor.Tensor {
-	low := x.To(l.A.DType()).Linear(l.A, tensor.Tensor{}) // [..., rank]
-	return low.Linear(l.B, tensor.Tensor{}).MulScalar(l.Scale).To(x.DType())
-}
-
-// Effective returns the weight [Out, In] with the adapter folded in, differentiable with respect to both.
-func (l *Linear) Effective() tensor.Tensor {
-	if l.LoRA == nil {
-		return l.Weight
-	}
-	change := l.LoRA.B.Matmul(l.LoRA.A).MulScalar(l.LoRA.Scale) // [Out, In]
-	return l.Weight.Add(change.To(l.Weight.DType()))
 }
 
 // Embedding maps ids [...] to rows [..., Dim].

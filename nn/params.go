@@ -31,6 +31,8 @@ type Param struct {
 	Tensor *tensor.Tensor // where the module keeps it
 	Shape  []int          // the shape it must have
 	Init   Init
+
+	Dropout *Dropout // of an adapter's matrices, nil of all others
 }
 
 // leaf is a block that holds weights itself. spec gives the shape and the beginning of the weight with the
