@@ -15,7 +15,7 @@ func (e *Encoder) usesMessages(row *Row) bool {
 }
 
 func errNoTemplate(row *Row) error {
-	return fault.Inputf("%s: messages (%s), but the tokenizer has no chat template; choose one with --chat-template %s",
+	return fault.Inputf("%s: messages (%s), but the tokenizer has no chat template; put one into chat_template.jinja of the model's folder, or fine-tune it with salsa sft --chat-template %s",
 		row.At(), row.Format, strings.Join(BuiltinTemplates(), "|"))
 }
 
@@ -128,7 +128,7 @@ func (e *Encoder) turnSpan(row *Row, dialogue []Message, i int, full string, ids
 	}
 	if !strings.HasPrefix(full, through) || !strings.HasPrefix(full, before) {
 		return 0, 0, fault.Inputf("%s: the chat template renders turn %d differently once more turns follow, so its tokens cannot be told apart; "+
-			"give the earlier turns as \"prompt\" and the last as \"completion\", or use another --chat-template", row.At(), i+1)
+			"give the earlier turns as \"prompt\" and the last as \"completion\", or use another chat template", row.At(), i+1)
 	}
 	for k := end - 1; k > start; k-- {
 		if e.isStop(ids[k]) {

@@ -82,7 +82,7 @@ func TestMessagesNeedATemplate(t *testing.T) {
 	enc := NewEncoder(newFake(), fakeBOS, fakeEOS)
 	row := &rowsOf(t, dialogue)[0]
 	_, err := enc.SFT(row)
-	assert.ErrorContains(t, err, "rows.jsonl:1: messages (messages), but the tokenizer has no chat template; choose one with --chat-template alpaca|chatml|")
+	assert.ErrorContains(t, err, "rows.jsonl:1: messages (messages), but the tokenizer has no chat template; put one into chat_template.jinja of the model's folder, or fine-tune it with salsa sft --chat-template alpaca|chatml|")
 	_, err = enc.Prompt(row)
 	assert.ErrorContains(t, err, "--chat-template")
 

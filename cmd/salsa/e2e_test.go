@@ -61,6 +61,25 @@ func TestSFT(t *testing.T) {
 	assert.NotEqual(t, weights(t, out+"/a"), weights(t, out+"/d"))
 }
 
+// A base model learns a chat format from sft --chat-template and carries it on.
+func TestChatTemplate(t *testing.T) {
+	w, out := theWorld(), t.TempDir()
+	chat := put(t, "chat.jsonl", `{"messages":[{"role":"user","content":"hot"},{"role":"assistant","content":" lime bean"}]}`+"\n")
+	code, _, errs := salsa(t, newRootCmd(), w.args("sft --model @base --out "+out+"/no --quiet --data "+chat)...)
+	assert.Equal(t, 2, code)
+	assert.Contains(t, errs, "chat.jsonl:1: messages (messages), but the tokenizer has no chat template")
+	code, _, errs = salsa(t, newRootCmd(), w.args("sft --model @base --chat-template alpacca --out "+out+"/no --quiet --data "+chat)...)
+	assert.Equal(t, 2, code)
+	assert.Contains(t, errs, `no chat template "alpacca"; choose one of alpaca, chatml`)
+	w.do(t, "sft --model @base --chat-template alpaca --max-steps 2 --batch-size 1 --out "+out+"/a --data "+chat)
+	assert.FileExists(t, out+"/a/chat_template.jinja")
+	w.do(t, "generate --max-new-tokens 3 --model "+out+"/a --out "+out+"/g.jsonl --data "+chat)
+	w.do(t, "score --model "+out+"/a --out "+out+"/s.jsonl --data "+chat)
+	assert.NotEmpty(t, rowsOf[struct {
+		LogProbs []float64 `json:"token_logprobs"`
+	}](t, out+"/s.jsonl")[0].LogProbs)
+}
+
 // A folder without a tokenizer trains, scores and generates from rows of ids.
 func TestIDsNeedNoTokenizer(t *testing.T) {
 	w, out := theWorld(), t.TempDir()

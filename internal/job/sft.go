@@ -6,8 +6,10 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"salsa/data"
+	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
 	"salsa/models"
 	"salsa/trainers"
@@ -17,6 +19,7 @@ import (
 type SFTOptions struct {
 	Model               string `yaml:"model" input:"path" arg:"DIR" help:"Hugging Face folder to start from"`
 	FromConfig          string `yaml:"from_config" input:"path" arg:"DIR" help:"folder with config.json and tokenizer: start from random weights (pretraining)"`
+	ChatTemplate        string `yaml:"chat_template" arg:"NAME" help:"format of chat messages, for a model that has none: alpaca, chatml, gemma, llama2, llama3, mistral, plain or zephyr; the finished model carries it"`
 	Training            `group:"Run"`
 	Data                `group:"Data"`
 	trainers.SFTOptions `group:"Training"`
@@ -51,6 +54,9 @@ func SFT(ctx context.Context, o *SFTOptions) (scalars map[string]float64, err er
 	if err != nil {
 		return nil, err
 	}
+	if err := o.addTemplate(enc, dir); err != nil {
+		return nil, err
+	}
 	examples, eval, err := encoded(&o.Data, "rows", !o.Quiet, enc.SFT)
 	if err != nil {
 		return nil, err
@@ -64,7 +70,7 @@ func SFT(ctx context.Context, o *SFTOptions) (scalars map[string]float64, err er
 			return err
 		}
 		save := func(dst string, m models.Model) error {
-			return models.Save(dst, m, models.SaveOptions{Tokenizer: tokenizerOf(dir)})
+			return o.save(dst, m, enc, dir)
 		}
 		t, err := trainers.NewSFT(m, examples, eval, o.SFTOptions, enc.MaxLength, save)
 		if err != nil {
@@ -85,6 +91,37 @@ func (o *SFTOptions) config() (*models.Config, error) {
 		return models.ReadConfig(o.FromConfig)
 	}
 	return models.Check(o.Model, models.LanguageModel)
+}
+
+// addTemplate gives the encoder the template that --chat-template names.
+func (o *SFTOptions) addTemplate(enc *data.Encoder, dir string) error {
+	if o.ChatTemplate == "" {
+		return nil
+	}
+	tok, err := loadTokenizer(dir)
+	if err != nil {
+		return err
+	}
+	if tok == nil {
+		return fault.Inputf("--chat-template %s: %s has no tokenizer; copy one there", o.ChatTemplate, dir)
+	}
+	tokens := map[string]string{}
+	if text, ok := tok.Token(enc.BOS); ok {
+		tokens["bos_token"] = text
+	}
+	if text, ok := tok.Token(enc.EOS); ok {
+		tokens["eos_token"] = text
+	}
+	enc.Template, err = data.BuiltinTemplate(o.ChatTemplate, tokens)
+	return err
+}
+
+// save writes the model, and the template that it has learnt, so that whatever starts from it finds that.
+func (o *SFTOptions) save(dst string, m models.Model, enc *data.Encoder, dir string) error {
+	if err := models.Save(dst, m, models.SaveOptions{Tokenizer: tokenizerOf(dir)}); err != nil || o.ChatTemplate == "" {
+		return err
+	}
+	return checkpoint.WriteFileAtomic(filepath.Join(dst, "chat_template.jinja"), []byte(enc.Template.Source))
 }
 
 // checkStops refuses text that never ends; rows of ids are the user's own doing, of which he is told.
