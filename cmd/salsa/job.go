@@ -18,7 +18,7 @@ import (
 func newJobCmd[T any](cmd *cobra.Command, defaults func() T, run func(ctx context.Context, o *T) (map[string]float64, error)) *cobra.Command {
 	o := defaults()
 	if cmd.Args == nil {
-		cmd.Args = cobra.NoArgs
+		cmd.Args = noArguments
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		scalars, err := run(cmd.Context(), &o)
@@ -32,6 +32,14 @@ func newJobCmd[T any](cmd *cobra.Command, defaults func() T, run func(ctx contex
 	}
 	options.Bind(cmd.Flags(), &o)
 	return cmd
+}
+
+// noArguments refuses arguments of a command whose inputs are all flags.
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("unexpected argument %q: every input has a flag", args[0])
+	}
+	return nil
 }
 
 // printJSON writes scalars as one object with sorted keys; numbers that JSON lacks become null.

@@ -36,7 +36,7 @@ func defaultTrain() trainOptions { return trainOptions{Device: "cpu", Shape: "li
 func treeWith(act func(ctx context.Context, o *trainOptions) error) *cobra.Command {
 	root := newRootCmd()
 	o := defaultTrain()
-	cmd := &cobra.Command{Use: "train", Short: "Test", Args: cobra.NoArgs,
+	cmd := &cobra.Command{Use: "train", Short: "Test", Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return act(cmd.Context(), &o) }}
 	options.Bind(cmd.Flags(), &o)
 	finish(cmd)
@@ -93,13 +93,13 @@ func TestCommandLine(t *testing.T) {
 		{args: "zzzzzz", err: "salsa: unknown command zzzzzz; `salsa --help` lists the commands\n", code: 2},
 		{args: "config shema", err: "salsa: unknown command shema; did you mean `schema`?\n", code: 2},
 		{args: "--verson", err: "salsa: unknown flag --verson; did you mean `--version`?\n", code: 2},
-		{args: "run", err: "salsa: salsa run: accepts 1 arg(s), received 0; usage: salsa run RECIPE.yaml|demo [flags]\n", code: 2},
+		{args: "run", err: "salsa: no recipe is given: name a YAML file, or demo; usage: salsa run RECIPE.yaml|demo [flags]\n", code: 2},
 		{args: "run nope.yaml", err: "salsa: nope.yaml: no such recipe; give the path of a YAML file, or demo\n", code: 2},
 		{args: "train", err: "salsa: --model is required: start model; give the flag, or model: in the --config file\n", code: 2},
 		{args: "train --modle x", err: "salsa: unknown flag --modle; did you mean `--model`?\n", code: 2},
 		{args: "train --model x --device gpu", err: "salsa: --device gpu: want auto, cpu, cuda or cuda:N\n", code: 2},
 		{args: "train --model x --set device=tpu", err: "salsa: --device tpu: want auto, cpu, cuda or cuda:N\n", code: 2},
-		{args: "train --model x y", err: "salsa: salsa train: unknown command \"y\" for \"salsa train\"; usage: salsa train [flags]\n", code: 2},
+		{args: "train --model x y", err: "salsa: unexpected argument \"y\": every input has a flag; usage: salsa train [flags]\n", code: 2},
 		{args: "train --model x", act: ok, code: 0},
 		{args: "train --model x", err: "salsa: disk full\n", code: 1,
 			act: func(context.Context, *trainOptions) error { return errors.New("disk full") }},

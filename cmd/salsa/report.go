@@ -3,6 +3,11 @@ package main
 // salsa report: the page that says what a comparison found.
 
 import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
 	"salsa/internal/job"
 
 	"github.com/spf13/cobra"
@@ -15,5 +20,11 @@ func newReportCmd() *cobra.Command {
 		Long: "Report reads run folders and writes one self-contained page: verdict with intervals, reward against KL, learning\n" +
 			"curves, the sweep over mixes, the final evaluation and samples. Parts that are missing are named, not guessed.",
 		Example: "  salsa report --ppo runs/ppo1,runs/ppo2 --salsa runs/salsa1,runs/salsa2 --eval runs/eval --sft runs/sft1,runs/sft2 --out runs/report",
-	}, job.DefaultReport, job.Report)
+	}, job.DefaultReport, func(ctx context.Context, o *job.ReportOptions) (map[string]float64, error) {
+		numbers, err := job.Report(ctx, o)
+		if err == nil {
+			fmt.Fprintf(os.Stderr, "report: %s\n", filepath.Join(o.Out, job.ReportPage))
+		}
+		return numbers, err
+	})
 }

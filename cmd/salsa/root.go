@@ -78,7 +78,7 @@ func finish(cmd *cobra.Command) {
 	if check := cmd.Args; check != nil {
 		cmd.Args = func(cmd *cobra.Command, args []string) error {
 			if err := check(cmd, args); err != nil {
-				return fault.Inputf("%s: %w; usage: %s", cmd.CommandPath(), err, cmd.UseLine())
+				return fault.Inputf("%w; usage: %s", err, cmd.UseLine())
 			}
 			return nil
 		}

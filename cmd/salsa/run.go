@@ -4,9 +4,12 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 
 	"salsa/internal/fault"
+	"salsa/internal/job"
 	"salsa/internal/recipe"
 	"salsa/recipes"
 
@@ -27,9 +30,10 @@ func newRunCmd() *cobra.Command {
 		Short: "Run a recipe: the whole pipeline, resumed stage by stage",
 		Long: "Run reads a recipe, checks all its stages before the first one starts, and runs them in order.\n" +
 			"Stages that are done with the same settings and inputs are skipped; one that was interrupted goes on.",
-		Example: "  salsa run recipes/tinystories.yaml --dry-run\n" +
-			"  salsa run tiny.yaml --var model=base --set sft.max_steps=100 --set '*.seed=3'",
-		Args: cobra.ExactArgs(1),
+		Example: "  salsa run demo\n" +
+			"  salsa run recipes/tinystories.yaml --var data=DIR --dry-run\n" +
+			"  salsa run recipes/tinystories.yaml --var data=DIR --var steps=100 --set sft.max_steps=500 --set '*.threads=1'",
+		Args: oneRecipe,
 		RunE: func(cmd *cobra.Command, args []string) error { return runRecipe(cmd, args[0], f, stageKinds()) },
 	}
 	fs := cmd.Flags()
@@ -39,6 +43,18 @@ func newRunCmd() *cobra.Command {
 	fs.StringArrayVar(&f.sets, "set", nil, "value of a stage's option, `STAGE.KEY=VALUE`, STAGE a name or *; may be repeated")
 	fs.BoolVar(&f.dryRun, "dry-run", false, "check everything, print the plan and change nothing")
 	return cmd
+}
+
+// oneRecipe asks for the recipe by what it is, not by a count.
+func oneRecipe(_ *cobra.Command, args []string) error {
+	switch len(args) {
+	case 1:
+		return nil
+	case 0:
+		return errors.New("no recipe is given: name a YAML file, or demo")
+	default:
+		return fmt.Errorf("one recipe at a time, and %d are given", len(args))
+	}
 }
 
 func runRecipe(cmd *cobra.Command, path string, f runFlags, kinds map[string]stageKind) error {
@@ -58,7 +74,15 @@ func runRecipe(cmd *cobra.Command, path string, f runFlags, kinds map[string]sta
 		runner.Console = cmd.OutOrStdout()
 		return runner.Preview()
 	}
-	return runner.Run(cmd.Context())
+	if err := runner.Run(cmd.Context()); err != nil {
+		return err
+	}
+	for _, s := range plan.Stages {
+		if s.Kind == "report" {
+			fmt.Fprintf(cmd.ErrOrStderr(), "report: %s\n", filepath.Join(s.Dir, job.ReportPage))
+		}
+	}
+	return nil
 }
 
 // readRecipe returns the text of a recipe: an embedded one by its name, or a file.

@@ -20,7 +20,7 @@ import (
 func newShowCmd[T any, R job.Shown](cmd *cobra.Command, defaults func() T, run func(ctx context.Context, o *T) (R, error), waived ...string) *cobra.Command {
 	o := defaults()
 	if cmd.Args == nil {
-		cmd.Args = cobra.NoArgs
+		cmd.Args = noArguments
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		result, err := run(cmd.Context(), &o)
@@ -56,7 +56,7 @@ func oneArgument(name string) cobra.PositionalArgs {
 			return cmd.Flags().Set(name, args[0])
 		}
 		if len(args) > 0 {
-			return fmt.Errorf("accepts one argument, received %d", len(args))
+			return fmt.Errorf("one --%s, and %d are given", name, max(2, len(args)))
 		}
 		return nil
 	}

@@ -32,7 +32,7 @@ func TestInspectCommand(t *testing.T) {
 		want string
 	}{
 		{[]string{"inspect"}, "salsa: --dir is required"},
-		{[]string{"inspect", tinyModel, tinyModel}, "salsa: salsa inspect: accepts one argument, received 2"},
+		{[]string{"inspect", tinyModel, tinyModel}, "salsa: one --dir, and 2 are given"},
 		{[]string{"inspect", "nowhere"}, "salsa: nowhere: cannot be looked up"},
 	} {
 		code, out, errs := salsa(t, newRootCmd(), c.args...)

@@ -10,7 +10,7 @@ import (
 
 func newSoupCmd() *cobra.Command {
 	return newJobCmd(&cobra.Command{
-		Use:   "soup --out DIR MEMBER MEMBER…",
+		Use:   "soup --out DIR MEMBER MEMBER...",
 		Short: "Average checkpoints weight by weight; sweep the mix between two",
 		Long: "Soup mixes fine-tunes of one base model. Everything that does not fit is found in the headers, before a weight is read.\n" +
 			"With --sweep it also measures held-out loss, reward and KL at each mix of two members.",

@@ -13,6 +13,9 @@ import (
 	"salsa/internal/report"
 )
 
+// ReportPage is the file in a report's folder that people open.
+const ReportPage = "report.html"
+
 // ReportOptions are the options of `salsa report`.
 type ReportOptions struct {
 	Title    string   `yaml:"title" help:"headline of the report"`
@@ -59,7 +62,7 @@ func Report(_ context.Context, o *ReportOptions) (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := page.WriteFile(filepath.Join(o.Out, "report.html")); err != nil {
+	if err := page.WriteFile(filepath.Join(o.Out, ReportPage)); err != nil {
 		return nil, err
 	}
 	if charts := m.frontierCharts(m.stride(frontierPoints)); len(charts) > 0 {

@@ -18,7 +18,7 @@ import (
 // ScoreOptions are the options of `salsa score`.
 type ScoreOptions struct {
 	Model     string   `yaml:"model" required:"true" input:"path" arg:"DIR" help:"language model or reward model"`
-	Reference string   `yaml:"reference" arg:"DIR[,DIR…][@w,w…]" help:"also write log-probs under this model or soup"`
+	Reference string   `yaml:"reference" arg:"DIR[,DIR...][@w,w...]" help:"also write log-probs under this model or soup"`
 	Data      []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"rows with a prompt and a completion"`
 	Out       string   `yaml:"out" required:"true" arg:"FILE" help:"a .jsonl file, a row for each row of --data" hash:"-"`
 	BatchSize int      `yaml:"batch_size" help:"sequences at once" check:">=1"`

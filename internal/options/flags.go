@@ -67,7 +67,11 @@ func Usages(fs *pflag.FlagSet) string {
 			groups[title].SortFlags = false
 			titles = append(titles, title)
 		}
-		groups[title].AddFlag(f)
+		shown := *f
+		if f.Value.Type() == "bool" {
+			shown.Value = switchless{f.Value}
+		}
+		groups[title].AddFlag(&shown)
 	})
 	var out strings.Builder
 	slices.SortStableFunc(titles, func(a, b string) int { return order(a) - order(b) })
@@ -76,6 +80,9 @@ func Usages(fs *pflag.FlagSet) string {
 	}
 	return strings.TrimRight(out.String(), "\n")
 }
+
+// switchless hides from pflag that a flag is a switch, so that its help line has no "[=true|false]".
+type switchless struct{ pflag.Value }
 
 // order puts the flags without a group first.
 func order(title string) int {

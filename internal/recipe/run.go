@@ -245,6 +245,6 @@ func (r *Runner) clear(s *Stage) error {
 	if err := os.RemoveAll(stale); err != nil { // an older result of the same key
 		return err
 	}
-	fmt.Fprintf(r.Console, "        %s: earlier result with other settings moved to %s\n", s.Name, stale)
+	fmt.Fprintf(r.Console, "        %s: earlier result (other settings, inputs or version) moved to %s\n", s.Name, stale)
 	return os.Rename(s.Dir, stale)
 }

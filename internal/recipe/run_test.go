@@ -142,7 +142,7 @@ func TestEarlierResultsAreMovedAsideAndFoundAgain(t *testing.T) {
 	stale, err := filepath.Glob(filepath.Join(b.out(), "stale", "b-*", checkpoint.RunFile))
 	require.NoError(t, err)
 	assert.Len(t, stale, 1)
-	assert.Contains(t, b.console.String(), "earlier result with other settings moved to")
+	assert.Contains(t, b.console.String(), "earlier result (other settings, inputs or version) moved to")
 }
 
 func TestFailureStopsAndNextRunResumes(t *testing.T) {
