@@ -46,7 +46,7 @@ func (c *AdapterConfig) validate() error {
 	return nil
 }
 
-// decoderOf returns the decoder inside a Model or *Scorer of this package.
+// decoderOf returns the decoder inside a Model or *Scorer of this package, or nil of another Model.
 func decoderOf(m Model) *decoder {
 	for {
 		switch x := m.(type) {
@@ -55,7 +55,7 @@ func decoderOf(m Model) *decoder {
 		case *Scorer:
 			m = x.Model
 		default:
-			panic(fmt.Sprintf("models: a %T has no decoder of this package", m))
+			return nil
 		}
 	}
 }
@@ -64,7 +64,11 @@ func decoderOf(m Model) *decoder {
 // for a scorer's head. The adapters belong to the caller's scope. An input error names a target that the model lacks
 // or a map too small for the rank.
 func Adapt(m Model, c AdapterConfig) error {
-	if Adapted(m) {
+	d := decoderOf(m)
+	if d == nil {
+		return fmt.Errorf("models: a %T cannot be adapted", m)
+	}
+	if d.adapter != nil {
 		return fmt.Errorf("models: the model has adapters already")
 	}
 	if err := c.validate(); err != nil {
@@ -91,7 +95,7 @@ func Adapt(m Model, c AdapterConfig) error {
 		l.LoRA.Dropout = noise
 	}
 	c.Targets = shortTargets(m)
-	decoderOf(m).adapter = &c
+	d.adapter = &c
 	return nil
 }
 
@@ -159,7 +163,10 @@ func shortTargets(m Model) []string {
 }
 
 // Adapted tells whether a Model or *Scorer has adapters.
-func Adapted(m Model) bool { return decoderOf(m).adapter != nil }
+func Adapted(m Model) bool {
+	d := decoderOf(m)
+	return d != nil && d.adapter != nil
+}
 
 // Trainable lists what training moves: all weights of a Model or *Scorer, or, of one with adapters, theirs and a
 // scorer's head, under PEFT's names.

@@ -139,6 +139,28 @@ func TestGradientsOfAdapters(t *testing.T) {
 	})
 }
 
+// TestDropoutIsRecomputed: a layer that is computed again for its gradient sees the noise that it saw before.
+func TestDropoutIsRecomputed(t *testing.T) {
+	run(t, func() {
+		var grads [2][]float64
+		for i, checkpointed := range []bool{false, true} {
+			opt := trainCPU
+			opt.Checkpoint = checkpointed
+			m := load(t, "testdata/llama-gqa", opt)
+			require.NoError(t, models.Adapt(m, models.AdapterConfig{Rank: 2, Alpha: 2, Dropout: 0.5}))
+			stir(t, m, 1)
+			first := models.Trainable(m)[0]
+			first.Dropout.Begin(3, 1)
+			rows := [][]int{{1, 4, 7, 9, 11}}
+			tensor.Backward(models.LogProbs(m, models.Collate(rows), models.TargetsOf(rows, nil), 1).LogP.Sum())
+			first.Dropout.End()
+			grads[i] = first.Tensor.Grad().Float64s()
+		}
+		near(t, grads[0], grads[1])
+		assert.NotZero(t, grads[0][0])
+	})
+}
+
 func TestMergeAndUnmerge(t *testing.T) {
 	run(t, func() {
 		m := adapted(t, "testdata/llama-gqa", models.AdapterConfig{Rank: 4, Alpha: 8})

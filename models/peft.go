@@ -147,6 +147,17 @@ func (a *peft) config(base *Config) (*Config, error) {
 	return base, nil
 }
 
+// AdapterOf returns the config of a PEFT folder's adapters, Targets being the full names of the maps that have one.
+func AdapterOf(dir string) (AdapterConfig, error) {
+	a, err := openAdapter(dir)
+	if err != nil {
+		return AdapterConfig{}, err
+	}
+	c := a.AdapterConfig
+	c.Targets = slices.Sorted(maps.Keys(a.pairs))
+	return c, nil
+}
+
 // adaptedConfig is ReadConfig of a PEFT folder.
 func adaptedConfig(dir string) (*Config, error) {
 	a, err := readAdapterConfig(dir)
@@ -166,10 +177,10 @@ func adaptedConfig(dir string) (*Config, error) {
 
 // SaveAdapter writes the adapters of a Model or *Scorer, and a scorer's head, as a folder that PEFT loads.
 func SaveAdapter(dir string, m Model) error {
-	c := decoderOf(m).adapter
-	if c == nil {
+	if !Adapted(m) {
 		return errors.New("models: the model has no adapters to save")
 	}
+	c := decoderOf(m).adapter
 	base, err := filepath.Abs(c.Base)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.Base, err)
@@ -235,6 +246,9 @@ func LoadAdapter(dir, base string, m Model) error {
 	}
 	if err := a.matches(m); err != nil {
 		return err
+	}
+	if s, ok := m.(*Scorer); ok && a.gain != nil && a.bias != nil {
+		s.SetScale(*a.gain, *a.bias)
 	}
 	return tensor.NoGrad(func() error {
 		for _, p := range Trainable(m) {

@@ -110,23 +110,26 @@ func byLength[T any](batch []T, length func(T) int) []T {
 	return sorted
 }
 
-// prefixed lists the parameters of module under a prefix, for runs that train several networks.
-func prefixed(prefix string, module any) []nn.Param {
+// prefixed lists the trainable parameters of m under a prefix, for runs that train several networks.
+func prefixed(prefix string, m models.Model) []nn.Param {
 	var out []nn.Param
-	for p := range nn.Params(module) {
-		out = append(out, nn.Param{Name: prefix + p.Name, Tensor: p.Tensor})
+	for _, p := range models.Trainable(m) {
+		out = append(out, nn.Param{Name: prefix + p.Name, Tensor: p.Tensor, Dropout: p.Dropout})
 	}
 	return out
 }
 
-// loadInto copies the weights that dir holds into the live module.
-func loadInto(dir string, module any) error {
+// loadInto copies what keep wrote to dir into the live network.
+func loadInto(dir string, m models.Model) error {
+	if models.Adapted(m) {
+		return models.LoadAdapter(dir, "", m)
+	}
 	saved, err := models.OpenCheckpoint(dir)
 	if err != nil {
 		return err
 	}
 	defer saved.Close()
-	for p := range nn.Params(module) {
+	for p := range nn.Params(m) {
 		err := tensor.NoGrad(func() error { // one weight at a time is in memory twice
 			w, err := saved.Read(p.Name)
 			if err != nil {

@@ -313,7 +313,7 @@ func (d *DPO) Restore(raw []byte) error {
 }
 
 // Save implements Trainer.
-func (d *DPO) Save(dir string) error { return d.save(dir, d.model) }
+func (d *DPO) Save(dir string) error { return keep(dir, d.model, d.save) }
 
 // Load implements Trainer.
 func (d *DPO) Load(dir string) error { return loadInto(dir, d.model) }

@@ -69,6 +69,7 @@ type runState struct {
 	Step    int             `json:"step"`
 	Skipped int             `json:"skipped"`
 	InRow   int             `json:"skipped_in_row"`
+	Updates int             `json:"updates"`
 	Trainer json.RawMessage `json:"trainer"`
 
 	Last *metrics.Row `json:"last,omitempty"` // what the last step reported, once all are taken
@@ -172,7 +173,7 @@ func (l *Loop) save(state []byte) error {
 	if err := l.logs.sync(); err != nil {
 		return err
 	}
-	saved := runState{Step: l.step, Skipped: l.update.skipped, InRow: l.update.inRow, Trainer: state}
+	saved := runState{Step: l.step, Skipped: l.update.skipped, InRow: l.update.inRow, Updates: l.update.updates, Trainer: state}
 	if l.step >= l.trainer.Steps() {
 		saved.Last = &metrics.Row{Step: l.step, Values: metrics.Reproducible(l.last)}
 	}
@@ -235,7 +236,7 @@ func (l *Loop) restore() error {
 	if state.Last != nil {
 		l.last = state.Last.Values
 	}
-	l.update.skipped, l.update.inRow = state.Skipped, state.InRow
+	l.update.skipped, l.update.inRow, l.update.updates = state.Skipped, state.InRow, state.Updates
 	if err := l.trainer.Restore(state.Trainer); err != nil {
 		return fmt.Errorf("%s/trainer/state.json: %w", dir, err)
 	}
@@ -258,7 +259,11 @@ func (l *Loop) finish(ctx context.Context) (map[string]float64, error) {
 	perStep, perSecond := l.logs.progress.Rates()
 	scalars["s_per_step"], scalars["tokens_per_s"] = perStep, perSecond
 	scalars["peak_rss_mb"] = peakRSS()
-	if err := publish(l.Out, l.trainer.Save); err != nil {
+	save := l.trainer.Save
+	if p, ok := l.trainer.(Publisher); ok {
+		save = p.Publish
+	}
+	if err := publish(l.Out, save); err != nil {
 		return nil, err
 	}
 	raw, err := json.MarshalIndent(metrics.Row{Step: l.step, Values: metrics.Reproducible(scalars)}, "", "  ")

@@ -105,6 +105,9 @@ func NewPPO(cast Cast, prompts []data.Prompt, opts PPOOptions, log *SampleLog, s
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
+	if err := noNoise(cast); err != nil {
+		return nil, err
+	}
 	return &PPO{opts: opts, cast: cast, prompts: prompts, samples: log, save: save,
 		order: data.NewOrder(len(prompts), opts.Seed, opts.Shuffle),
 		kl:    NewKLController(opts.KLCoef, opts.KLTarget, opts.KLHorizon)}, nil

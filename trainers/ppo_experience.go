@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"path/filepath"
 	"slices"
 
 	"salsa/internal/fault"
@@ -216,7 +217,15 @@ func (p *PPO) Restore(raw []byte) error {
 }
 
 // Save implements Trainer.
-func (p *PPO) Save(dir string) error { return p.save(dir) }
+func (p *PPO) Save(dir string) error {
+	if !models.Adapted(p.cast.Policy) {
+		return p.save(dir)
+	}
+	if err := models.SaveAdapter(dir, p.cast.Policy); err != nil {
+		return err
+	}
+	return models.SaveAdapter(filepath.Join(dir, ValueDir), p.cast.Value)
+}
 
 // ValueDir is the folder of the value network inside a PPO checkpoint.
 const ValueDir = "value"
@@ -226,5 +235,5 @@ func (p *PPO) Load(dir string) error {
 	if err := loadInto(dir, p.cast.Policy); err != nil {
 		return err
 	}
-	return loadInto(dir+"/"+ValueDir, p.cast.Value)
+	return loadInto(filepath.Join(dir, ValueDir), p.cast.Value)
 }

@@ -171,7 +171,7 @@ func (r *Reward) State() ([]byte, error) { return r.order.State() }
 func (r *Reward) Restore(raw []byte) error { return r.order.Restore(json.RawMessage(raw)) }
 
 // Save implements Trainer.
-func (r *Reward) Save(dir string) error { return r.save(dir, r.model) }
+func (r *Reward) Save(dir string) error { return keep(dir, r.model, r.save) }
 
 // Load implements Trainer.
 func (r *Reward) Load(dir string) error { return loadInto(dir, r.model) }

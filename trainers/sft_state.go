@@ -30,7 +30,7 @@ func (s *SFT) Restore(raw []byte) error {
 }
 
 // Save implements Trainer.
-func (s *SFT) Save(dir string) error { return s.save(dir, s.model) }
+func (s *SFT) Save(dir string) error { return keep(dir, s.model, s.save) }
 
 // Load implements Trainer.
 func (s *SFT) Load(dir string) error { return loadInto(dir, s.model) }

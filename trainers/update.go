@@ -23,16 +23,24 @@ type Update struct {
 	params      []tensor.Tensor
 	maxGradNorm float64
 	maxSkipped  int
+	noise       []*nn.Dropout // of the adapters among the parameters
 
 	LR      float64 // learning rate of the steps to come, set by Loop
 	skipped int     // steps skipped so far
 	inRow   int     // of them, without a good step between
+	updates int     // calls of Do so far: with the seed, the state of all noise
 }
 
 // NewUpdate makes the optimizer for params; Close frees it.
 func NewUpdate(params []nn.Param, c *Common) *Update {
 	opt := optim.NewAdamW(params, c.hyper())
-	return &Update{opt: opt, params: opt.Tensors(), maxGradNorm: c.MaxGradNorm, maxSkipped: c.MaxSkipped, LR: c.LearningRate}
+	u := &Update{opt: opt, params: opt.Tensors(), maxGradNorm: c.MaxGradNorm, maxSkipped: c.MaxSkipped, LR: c.LearningRate}
+	for _, p := range params {
+		if p.Dropout != nil && !slices.Contains(u.noise, p.Dropout) {
+			u.noise = append(u.noise, p.Dropout)
+		}
+	}
+	return u
 }
 
 // Close frees the optimizer's state.
@@ -46,6 +54,7 @@ func (u *Update) Do(n int, loss func(i int) (tensor.Tensor, Stats)) (map[string]
 	sums := map[string]float64{}
 	for i := range n {
 		err := tensor.Scope(func() error {
+			defer u.withNoise(i)()
 			l, stats := loss(i)
 			value := accumulate(sums, l, stats)
 			if isFinite(value) {
@@ -58,6 +67,7 @@ func (u *Update) Do(n int, loss func(i int) (tensor.Tensor, Stats)) (map[string]
 			return nil, fmt.Errorf("micro-batch %d of %d: %w", i+1, n, err)
 		}
 	}
+	u.updates++
 	defer tensor.ZeroGrads(u.params)
 	var norm float64
 	if err := tensor.Try(func() { norm = tensor.ClipGrads(u.params, u.maxGradNorm) }); err != nil {
@@ -69,6 +79,18 @@ func (u *Update) Do(n int, loss func(i int) (tensor.Tensor, Stats)) (map[string]
 	}
 	sums["skipped_steps"] = float64(u.skipped)
 	return sums, nil
+}
+
+// withNoise switches dropout on for a micro-batch, and returns what switches it off.
+func (u *Update) withNoise(micro int) (off func()) {
+	for _, d := range u.noise {
+		d.Begin(u.updates, micro)
+	}
+	return func() {
+		for _, d := range u.noise {
+			d.End()
+		}
+	}
 }
 
 // step moves the weights unless loss or norm is not finite.

@@ -36,6 +36,7 @@ type Training struct {
 	Overlong              string `yaml:"overlong" enum:"error,drop,truncate-left,truncate-right" help:"what happens to rows that are longer"`
 	Empty                 string `yaml:"empty" enum:"error,drop,keep" help:"what happens to empty completions; keep: their eos alone is the target"`
 	GradientCheckpointing bool   `yaml:"gradient_checkpointing" help:"recompute layers in the backward pass: less memory, a third more time"`
+	LoRA                  `group:"LoRA"`
 }
 
 func defaultTraining() Training {
@@ -81,6 +82,9 @@ type runFolder struct {
 // openRun takes hold of the run folder: it must be empty, or a run with the same options if resume is set. It writes
 // nothing but the lock, so that a command which fails on its other inputs can be given again as it was.
 func openRun(t *Training, opts any) (*runFolder, error) {
+	if err := t.LoRA.check(); err != nil {
+		return nil, err
+	}
 	if err := checkpoint.PrepareOut(t.Out, t.Resume); err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ import (
 // DPOOptions are the options of `salsa dpo`.
 type DPOOptions struct {
 	Model               string `yaml:"model" required:"true" input:"path" arg:"DIR" help:"policy to start from, an SFT model"`
-	Reference           string `yaml:"reference" arg:"DIR[,DIR…][@w,w…]" help:"frozen model that the policy is compared with, usually --model; several folders are averaged into a soup. hinge, slic, cpo and simpo need none"`
+	Reference           string `yaml:"reference" arg:"DIR[,DIR...][@w,w...]" help:"frozen model that the policy is compared with, usually --model; several folders are averaged into a soup. hinge, slic, cpo and simpo need none"`
 	Extrapolate         bool   `yaml:"extrapolate" help:"allow soup weights outside [0, 1]"`
 	Identical           string `yaml:"identical" enum:"error,drop" help:"what happens to pairs whose two completions are the same"`
 	CacheDir            string `yaml:"cache_dir" arg:"DIR" help:"folder of the reference's log-probabilities, which runs may share; empty: cache in --out" hash:"-"`
@@ -86,7 +86,7 @@ func DPO(ctx context.Context, o *DPOOptions) (scalars map[string]float64, err er
 		if err != nil {
 			return err
 		}
-		m, err := models.Load(o.Model, o.trained(opt))
+		m, err := o.model(o.Model, o.Seed, opt)
 		if err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ import (
 // PPOOptions are the options of `salsa ppo`.
 type PPOOptions struct {
 	Model               string   `yaml:"model" required:"true" input:"path" arg:"DIR" help:"policy to start from, an SFT model"`
-	Reference           string   `yaml:"reference" required:"true" arg:"DIR[,DIR…][@w,w…]" help:"frozen model of the KL penalty; several folders are averaged into a soup"`
+	Reference           string   `yaml:"reference" required:"true" arg:"DIR[,DIR...][@w,w...]" help:"frozen model of the KL penalty; several folders are averaged into a soup"`
 	RewardModel         string   `yaml:"reward_model" required:"true" input:"path" arg:"DIR" help:"reward model, from salsa reward"`
 	ValueModel          string   `yaml:"value_model" input:"path" arg:"DIR" help:"value network to start from; empty: the reward model"`
 	WatchKL             bool     `yaml:"watch_kl" help:"log the KL against the start policy and every soup member too; each is one more model in memory"`
@@ -134,20 +134,16 @@ func (o *PPOOptions) train(ctx context.Context, cast trainers.Cast, prompts []da
 func (o *PPOOptions) cast(opt models.Options, ref soup.Expr, enc *data.Encoder) (trainers.Cast, error) {
 	cast := trainers.Cast{Stops: enc.Stops}
 	var err error
-	if cast.Policy, err = models.Load(o.Model, o.trained(opt)); err != nil {
+	if cast.Policy, err = o.model(o.Model, o.Seed, opt); err != nil {
 		return cast, err
 	}
-	if cast.Reference, err = ref.Load(opt); err != nil {
+	if cast.Reference, err = o.reference(ref, cast.Policy, opt); err != nil {
 		return cast, err
 	}
-	value := o.ValueModel
-	if value == "" {
-		value = o.RewardModel
-	}
-	if cast.Value, err = models.LoadScorer(value, o.trained(opt)); err != nil {
+	if cast.Value, err = o.value(cast.Policy, opt); err != nil {
 		return cast, err
 	}
-	rm, err := models.LoadScorer(o.RewardModel, opt)
+	rm, err := o.rewarder(cast.Policy, opt)
 	if err != nil {
 		return cast, err
 	}
@@ -159,12 +155,12 @@ func (o *PPOOptions) cast(opt models.Options, ref soup.Expr, enc *data.Encoder) 
 	if o.Gold != "none" {
 		cast.Gold = GoldTask{Decode: func(ids []int) string { return completionText(enc, ids) }}
 	}
-	cast.Watch, err = o.watched(opt, ref, cast.Reference)
+	cast.Watch, err = o.watched(opt, ref, &cast)
 	return cast, err
 }
 
 // watched loads the models whose KL is logged beside the reference's.
-func (o *PPOOptions) watched(opt models.Options, ref soup.Expr, reference models.Model) ([]trainers.Watched, error) {
+func (o *PPOOptions) watched(opt models.Options, ref soup.Expr, cast *trainers.Cast) ([]trainers.Watched, error) {
 	var names, dirs []string
 	if o.WatchKL {
 		names, dirs = append(names, "start"), append(dirs, o.Model)
@@ -177,7 +173,7 @@ func (o *PPOOptions) watched(opt models.Options, ref soup.Expr, reference models
 	}
 	loaded := map[string]models.Model{} // one copy of each folder, however many names it has
 	if len(ref.Dirs) == 1 {
-		loaded[ref.Dirs[0]] = reference
+		loaded[ref.Dirs[0]] = cast.Reference
 	}
 	var list []trainers.Watched
 	for i, dir := range dirs {
@@ -185,7 +181,7 @@ func (o *PPOOptions) watched(opt models.Options, ref soup.Expr, reference models
 			continue // a soup member that is watched anyway
 		}
 		if loaded[dir] == nil {
-			m, err := models.Load(dir, opt)
+			m, err := o.frozen(dir, cast.Policy, opt)
 			if err != nil {
 				return nil, err
 			}

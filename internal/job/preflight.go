@@ -78,7 +78,7 @@ func loadTokenizer(dir string) (*tokenizer.Tokenizer, error) {
 	if !models.HasTokenizer(dir) {
 		return nil, nil
 	}
-	return tokenizer.Load(dir)
+	return tokenizer.Load(models.TokenizerDir(dir))
 }
 
 // tokenizerOf is the folder that a trained model's tokenizer files come from, or "" if dir has none.

@@ -80,14 +80,22 @@ func (r *runFolder) beginPinned(pin []byte) error {
 	return checkpoint.WriteFileAtomic(r.path(referenceFile), pin)
 }
 
-// hashWeights hashes the weight files of a folder in the order of their names.
+// hashWeights hashes the weight files of a folder in the order of their names; those of a PEFT folder and of its base.
 func hashWeights(dir string) (string, error) {
-	files, err := filepath.Glob(filepath.Join(dir, "*.safetensors"))
+	base, err := models.BaseOf(dir)
 	if err != nil {
 		return "", err
 	}
-	slices.SortFunc(files, strings.Compare)
-	return checkpoint.HashFiles(files...)
+	var all []string
+	for _, at := range slices.Compact([]string{base, dir}) {
+		files, err := filepath.Glob(filepath.Join(at, "*.safetensors"))
+		if err != nil {
+			return "", err
+		}
+		slices.Sort(files)
+		all = append(all, files...)
+	}
+	return checkpoint.HashFiles(all...)
 }
 
 // referenceID names all that a reference's log-probabilities depend on but the rows: weights, configs, shares, and the
@@ -100,11 +108,25 @@ func referenceID(e soup.Expr, opt models.Options) (string, error) {
 	kind, _, _ := strings.Cut(opt.Device.String(), ":") // one GPU is like the next
 	id := opt.DType.String() + " " + kind
 	for i, m := range now.Members {
-		config, err := checkpoint.HashFile(filepath.Join(e.Dirs[i], "config.json"))
+		config, err := hashConfig(e.Dirs[i])
 		if err != nil {
 			return "", err
 		}
 		id += " " + strconv.FormatFloat(m.Weight, 'g', -1, 64) + "*" + m.SHA256 + "/" + config
 	}
 	return id, nil
+}
+
+// hashConfig hashes what a folder's weights are computed with.
+func hashConfig(dir string) (string, error) {
+	base, err := models.BaseOf(dir)
+	if err != nil {
+		return "", err
+	}
+	sum, err := checkpoint.HashFile(filepath.Join(base, "config.json"))
+	if err != nil || base == dir {
+		return sum, err
+	}
+	adapter, err := checkpoint.HashFile(filepath.Join(dir, "adapter_config.json"))
+	return sum + "+" + adapter, err
 }

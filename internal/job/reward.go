@@ -42,7 +42,7 @@ func Reward(ctx context.Context, o *RewardOptions) (scalars map[string]float64, 
 		return nil, err
 	}
 	err = compute(&o.Base, func(opt models.Options) error {
-		s, err := startScorer(o.Model, cfg, o.Seed, o.trained(opt))
+		s, err := o.scorer(o.Model, o.Seed, opt)
 		if err != nil {
 			return err
 		}

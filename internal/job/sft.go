@@ -35,6 +35,9 @@ func (o *SFTOptions) Validate() error {
 	if (o.Model == "") == (o.FromConfig == "") {
 		return fault.Inputf("give either --model DIR, to fine-tune, or --from-config DIR, to train from random weights")
 	}
+	if o.FromConfig != "" && o.LoRARank > 0 {
+		return fault.Inputf("--lora-rank freezes the weights, and those of --from-config are random; leave it out, or give --model DIR")
+	}
 	return nil
 }
 
@@ -65,7 +68,7 @@ func SFT(ctx context.Context, o *SFTOptions) (scalars map[string]float64, err er
 		return nil, err
 	}
 	err = compute(&o.Base, func(opt models.Options) error {
-		m, err := o.start(cfg, o.trained(opt))
+		m, err := o.start(cfg, opt)
 		if err != nil {
 			return err
 		}
@@ -138,7 +141,7 @@ func (o *SFTOptions) checkStops(enc *data.Encoder, examples []data.Example) erro
 // start makes or loads the model.
 func (o *SFTOptions) start(cfg *models.Config, opt models.Options) (models.Model, error) {
 	if o.FromConfig != "" {
-		return models.New(cfg, o.Seed, opt)
+		return models.New(cfg, o.Seed, o.trained(opt))
 	}
-	return models.Load(o.Model, opt)
+	return o.model(o.Model, o.Seed, opt)
 }

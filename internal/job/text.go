@@ -57,7 +57,7 @@ func addTokenizer(enc *data.Encoder, dir string, cfg *models.Config) error {
 	if ids := tok.Encode("", true); len(ids) > 0 {
 		enc.BOS = ids[0]
 	}
-	enc.Template, err = data.LoadTemplate(dir)
+	enc.Template, err = data.LoadTemplate(models.TokenizerDir(dir))
 	if errors.Is(err, data.ErrNoTemplate) {
 		err = nil
 	}

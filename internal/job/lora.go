@@ -1,0 +1,194 @@
+package job
+
+// Training by low-rank adapters: the options, and networks whose weights are frozen, of which a run holds one copy.
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"salsa/internal/fault"
+	"salsa/models"
+	"salsa/soup"
+	"salsa/trainers"
+)
+
+// LoRA are the options of low-rank adapters.
+type LoRA struct {
+	LoRARank    int      `yaml:"lora_rank" help:"train low-rank adapters of this rank and freeze the weights; 0: train all weights. The finished run has the whole model at its top and the adapter, as PEFT keeps it, in adapter" check:">=0"`
+	LoRAAlpha   float64  `yaml:"lora_alpha" help:"an adapter's change is scaled by alpha/rank; 0: twice the rank" check:">=0"`
+	LoRADropout float64  `yaml:"lora_dropout" help:"share of an adapter's input that is zeroed in training" check:">=0,<1"`
+	LoRATargets []string `yaml:"lora_targets" arg:"NAMES" help:"linear maps that get adapters, such as q_proj,v_proj; empty: all in the layers"`
+}
+
+// check refuses settings of adapters where none are asked for.
+func (l *LoRA) check() error {
+	if l.LoRARank == 0 && (l.LoRAAlpha != 0 || l.LoRADropout != 0 || len(l.LoRATargets) > 0) {
+		return fault.Inputf("--lora-alpha, --lora-dropout and --lora-targets have no effect without --lora-rank; add --lora-rank 16, or leave them out")
+	}
+	return nil
+}
+
+// trunk is the folder whose weights a run loads: with adapters that go on from those of a PEFT folder it is the base.
+func (l *LoRA) trunk(dir string) (string, error) {
+	if l.LoRARank == 0 {
+		return dir, nil
+	}
+	return models.BaseOf(dir)
+}
+
+// config is the adapters' config over the model in dir, or that of dir's own adapters.
+func (l *LoRA) config(dir string, seed uint64) (models.AdapterConfig, error) {
+	c := models.AdapterConfig{Rank: l.LoRARank, Alpha: cmp.Or(l.LoRAAlpha, float64(2*l.LoRARank)), Dropout: l.LoRADropout,
+		Targets: l.LoRATargets, Seed: seed, Base: dir}
+	if !models.IsAdapter(dir) {
+		return c, nil
+	}
+	own, err := models.AdapterOf(dir)
+	switch {
+	case err != nil:
+		return c, err
+	case own.Rank != l.LoRARank:
+		return c, fault.Inputf("--lora-rank %d: the adapter in %s has rank %d; give that to go on with it, or 0 to train its merged weights", l.LoRARank, dir, own.Rank)
+	case l.LoRAAlpha != 0 && l.LoRAAlpha != own.Alpha:
+		return c, fault.Inputf("--lora-alpha %g: the adapter in %s has alpha %g; leave the option out to go on with it", l.LoRAAlpha, dir, own.Alpha)
+	case len(l.LoRATargets) > 0:
+		return c, fault.Inputf("--lora-targets: the adapter in %s has its own; leave the option out to go on with it", dir)
+	}
+	own.Dropout, own.Seed = l.LoRADropout, seed
+	own.Base, err = models.BaseOf(dir)
+	return own, err
+}
+
+// adapt puts the adapters that l asks for on m, which was loaded from trunk(dir).
+func (l *LoRA) adapt(m models.Model, dir string, seed uint64) error {
+	if l.LoRARank == 0 {
+		return nil
+	}
+	c, err := l.config(dir, seed)
+	if err != nil {
+		return err
+	}
+	if err := models.Adapt(m, c); err != nil || !models.IsAdapter(dir) {
+		return err
+	}
+	return models.LoadAdapter(dir, c.Base, m)
+}
+
+// model loads a language model that is to be trained.
+func (t *Training) model(dir string, seed uint64, opt models.Options) (models.Model, error) {
+	trunk, err := t.trunk(dir)
+	if err != nil {
+		return nil, err
+	}
+	m, err := models.Load(trunk, t.trained(opt))
+	if err != nil {
+		return nil, err
+	}
+	return m, t.adapt(m, dir, seed)
+}
+
+// scorer loads a reward model that is to be trained, or puts a fresh head on a language model.
+func (t *Training) scorer(dir string, seed uint64, opt models.Options) (*models.Scorer, error) {
+	trunk, err := t.trunk(dir)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := models.ReadConfig(trunk)
+	if err != nil {
+		return nil, err
+	}
+	s, err := startScorer(trunk, cfg, seed, t.trained(opt))
+	if err != nil {
+		return nil, err
+	}
+	return s, t.adapt(s, dir, seed)
+}
+
+// frozen loads a model that does not learn. Where it is the policy before its adapters, it is a view of the policy's
+// own weights.
+func (o *PPOOptions) frozen(dir string, policy models.Model, opt models.Options) (models.Model, error) {
+	if models.Adapted(policy) && !models.IsAdapter(dir) && o.overTrunk(dir) {
+		return models.Twin(policy), nil
+	}
+	return models.Load(dir, opt)
+}
+
+// overTrunk tells whether a folder is, or is an adapter of, the model whose weights the policy's adapters lie on.
+func (o *PPOOptions) overTrunk(dir string) bool {
+	a, errA := models.BaseOf(dir)
+	b, errB := models.BaseOf(o.Model)
+	if errA != nil || errB != nil {
+		return false // loading it says why
+	}
+	x, errX := os.Stat(a)
+	y, errY := os.Stat(b)
+	return errX == nil && errY == nil && os.SameFile(x, y)
+}
+
+// reference loads the reference of the KL penalty.
+func (o *PPOOptions) reference(ref soup.Expr, policy models.Model, opt models.Options) (models.Model, error) {
+	if len(ref.Dirs) == 1 {
+		return o.frozen(ref.Dirs[0], policy, opt)
+	}
+	return ref.Load(opt)
+}
+
+// scoreAdapter returns the adapter of a scorer over the policy's trunk: dir, or the one that a finished run keeps
+// beside its merged model; "" if there is none.
+func (o *PPOOptions) scoreAdapter(dir string) string {
+	for _, at := range []string{dir, filepath.Join(dir, trainers.AdapterDir)} {
+		if !models.IsAdapter(at) || !o.overTrunk(at) {
+			continue
+		}
+		if c, err := models.ReadConfig(at); err == nil && c.Scores {
+			return at
+		}
+	}
+	return ""
+}
+
+// value loads the value network; beside adapters it consists of adapters and a head over the policy's own weights.
+func (o *PPOOptions) value(policy models.Model, opt models.Options) (*models.Scorer, error) {
+	dir := cmp.Or(o.ValueModel, o.RewardModel)
+	if !models.Adapted(policy) {
+		return models.LoadScorer(dir, o.trained(opt))
+	}
+	base, err := models.BaseOf(o.Model)
+	if err != nil {
+		return nil, err
+	}
+	from := o.scoreAdapter(dir)
+	if from == "" && o.ValueModel != "" {
+		return nil, fault.Inputf("--value-model %s: with --lora-rank the value network is an adapter of %s; give one from salsa reward --lora-rank on that model, or leave the option out", o.ValueModel, base)
+	}
+	s, err := models.ScorerOf(models.Twin(policy), o.Seed, o.trained(opt))
+	if err != nil {
+		return nil, err
+	}
+	if from != "" {
+		return s, models.LoadAdapter(from, base, s)
+	}
+	if !o.Quiet {
+		fmt.Fprintf(os.Stderr, "salsa: the reward model is no adapter of %s, so the value network starts with a fresh adapter and head; --critic-warmup gives it time\n", base)
+	}
+	fresh := o.LoRA
+	return s, fresh.adapt(s, base, o.Seed+1) // other values than the policy's
+}
+
+// rewarder loads the reward model; an adapter of the policy's trunk is laid over the policy's own weights.
+func (o *PPOOptions) rewarder(policy models.Model, opt models.Options) (*models.Scorer, error) {
+	if !models.Adapted(policy) || !models.IsAdapter(o.RewardModel) || !o.overTrunk(o.RewardModel) {
+		return models.LoadScorer(o.RewardModel, opt)
+	}
+	base, err := models.BaseOf(o.RewardModel)
+	if err != nil {
+		return nil, err
+	}
+	s, err := models.ScorerOf(models.Twin(policy), o.Seed, opt)
+	if err != nil {
+		return nil, err
+	}
+	return s, models.LoadAdapter(o.RewardModel, base, s)
+}
