@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,7 +91,11 @@ func Eval(ctx context.Context, o *EvalOptions) (scalars map[string]float64, err 
 	if err != nil {
 		return nil, err
 	}
-	return result.scalars(), checkpoint.WriteFileAtomic(filepath.Join(o.Out, "eval.json"), raw)
+	path := filepath.Join(o.Out, "eval.json")
+	if err := checkpoint.WriteFileAtomic(path, raw); err != nil {
+		return nil, err
+	}
+	return result.scalars(), o.tell(func(w io.Writer) error { return result.writeText(w, path) })
 }
 
 // prompts reads and encodes the prompts with the first model's tokenizer.
@@ -206,13 +211,17 @@ func (e *Evaluation) scalars() map[string]float64 {
 		for name, kl := range m.KL {
 			out[m.Name+"/kl_"+name] = mean(kl)
 		}
-		total := 0
-		for _, n := range m.Length {
-			total += n
-		}
-		out[m.Name+"/length"] = float64(total) / float64(len(m.Length))
+		out[m.Name+"/length"] = meanLength(m.Length)
 	}
 	return out
+}
+
+func meanLength(lengths []int) float64 {
+	total := 0
+	for _, n := range lengths {
+		total += n
+	}
+	return float64(total) / float64(len(lengths))
 }
 
 func mean(xs []float64) float64 {

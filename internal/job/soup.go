@@ -230,7 +230,13 @@ func (o *SoupOptions) sweep(ctx context.Context, grid []float64, members *soup.M
 	if err != nil {
 		return err
 	}
-	return checkpoint.WriteFileAtomic(filepath.Join(o.Out, sweepFile), raw)
+	if err := checkpoint.WriteFileAtomic(filepath.Join(o.Out, sweepFile), raw); err != nil {
+		return err
+	}
+	if progress != nil {
+		progress.Done() // the table comes after the bar
+	}
+	return o.tell(result.writeText)
 }
 
 // sweeper holds what every point of a sweep is measured with.
