@@ -62,7 +62,7 @@ func OpenDevice(name string) (Device, error) {
 		fmt.Fprintf(os.Stderr, "salsa: no CUDA (%v); using the CPU\n", err)
 		return CPU, nil
 	case err != nil:
-		return CPU, fault.Inputf("--device %s: %v; use --device cpu, or install the driver and the CUDA 13 libraries of PyTorch 2.11", name, err)
+		return CPU, fault.Inputf("--device %s: %v; use --device cpu, or install the NVIDIA driver and fetch the CUDA libraries with `make cuda`", name, err)
 	case n >= count:
 		return CPU, fault.Inputf("--device %s: this machine has %d CUDA device(s)", name, count)
 	}

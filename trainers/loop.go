@@ -83,6 +83,7 @@ func (l *Loop) Run(ctx context.Context, t Trainer) (scalars map[string]float64, 
 		return nil, err
 	}
 	if prior, ok := l.finished(); ok {
+		fmt.Fprintf(os.Stderr, "salsa: %s: finished at step %d already; nothing is left to do\n", l.Out, prior.Step)
 		return prior.Values, nil
 	}
 	l.update = NewUpdate(t.Params(), l.Options)
