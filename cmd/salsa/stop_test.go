@@ -227,6 +227,7 @@ func TestRunDemo(t *testing.T) {
 	code, _, errs = salsa(t, newRootCmd(), args...)
 	require.Equal(t, 0, code, errs)
 	assert.Contains(t, errs, "16 stages, 0 run, 16 skipped")
+	assert.True(t, strings.HasSuffix(errs, "report: "+filepath.Join(out, "stages/report/report.html")+"\n"), errs)
 
 	code, _, errs = salsa(t, newRootCmd(), append(args, "--set", "eval.seed=9")...)
 	require.Equal(t, 0, code, errs)

@@ -6,7 +6,11 @@ package job
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
 
 	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
@@ -15,6 +19,11 @@ import (
 
 // ReportPage is the file in a report's folder that people open.
 const ReportPage = "report.html"
+
+const (
+	reportNumbers  = "report.json"
+	reportFrontier = "frontier.svg"
+)
 
 // ReportOptions are the options of `salsa report`.
 type ReportOptions struct {
@@ -50,7 +59,7 @@ func Report(_ context.Context, o *ReportOptions) (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkpoint.PrepareOut(o.Out, false); err != nil {
+	if err := o.prepareOut(); err != nil {
 		return nil, err
 	}
 	list := m.contenders()
@@ -66,7 +75,7 @@ func Report(_ context.Context, o *ReportOptions) (map[string]float64, error) {
 		return nil, err
 	}
 	if charts := m.frontierCharts(m.stride(frontierPoints)); len(charts) > 0 {
-		if err := report.WriteSVGFile(filepath.Join(o.Out, "frontier.svg"), charts[0], page.Series...); err != nil {
+		if err := report.WriteSVGFile(filepath.Join(o.Out, reportFrontier), charts[0], page.Series...); err != nil {
 			return nil, err
 		}
 	}
@@ -74,7 +83,22 @@ func Report(_ context.Context, o *ReportOptions) (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.scalars(), checkpoint.WriteFileAtomic(filepath.Join(o.Out, "report.json"), append(raw, '\n'))
+	return f.scalars(), checkpoint.WriteFileAtomic(filepath.Join(o.Out, reportNumbers), append(raw, '\n'))
+}
+
+// prepareOut accepts the folder of an earlier report too: its files are replaced.
+func (o *ReportOptions) prepareOut() error {
+	entries, err := os.ReadDir(o.Out)
+	foreign := func(e fs.DirEntry) bool {
+		return !slices.Contains([]string{ReportPage, reportNumbers, reportFrontier}, e.Name())
+	}
+	if err != nil || len(entries) == 0 || slices.ContainsFunc(entries, foreign) {
+		return checkpoint.PrepareOut(o.Out, false)
+	}
+	if err := os.Remove(filepath.Join(o.Out, reportFrontier)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fault.Inputf("%s: cannot be replaced: %w; choose another --out", filepath.Join(o.Out, reportFrontier), errors.Unwrap(err))
+	}
+	return nil
 }
 
 // page puts the report together.

@@ -261,9 +261,13 @@ func (m *material) barrierText() string {
 	if math.IsInf(worst, -1) {
 		return ""
 	}
-	out := fmt.Sprintf("**Barrier.** Above the straight line between the ends the held-out loss rises by %s at most (α = %g)", signed(worst, 4), at)
-	if worst < slightRise {
-		out = fmt.Sprintf("**No barrier to speak of.** Against the straight line between the ends the held-out loss is highest at α = %g, by %s", at, signed(worst, 4))
+	rises := fmt.Sprintf("Above the straight line between the ends the held-out loss rises by %s at most (α = %g)", signed(worst, 4), at)
+	out := "**Barrier.** " + rises
+	switch {
+	case worst <= 0:
+		out = fmt.Sprintf("**No barrier.** Between the ends the held-out loss stays below the straight line that joins them, by %.4f at least (α = %g)", -worst, at)
+	case worst < slightRise:
+		out = "**No barrier to speak of.** " + rises
 	}
 	return out + ". Scores, gold and KL come from samples, so their neighbouring points also differ by chance."
 }

@@ -124,6 +124,15 @@ func made(t *testing.T, o *ReportOptions) (map[string]float64, findings, string)
 	return scalars, f, string(page)
 }
 
+func TestReportIsWrittenAgain(t *testing.T) {
+	o := world(t, 0.19, 0.20)
+	made(t, o)
+	o.Title, o.PPO, o.SALSA = "A second look", nil, nil
+	_, _, page := made(t, o)
+	assert.Contains(t, page, "A second look")
+	assert.NoFileExists(t, filepath.Join(o.Out, reportFrontier), "no chart of runs that the page does not show")
+}
+
 func TestReportNumbers(t *testing.T) {
 	scalars, f, page := made(t, world(t, 0.19, 0.20, 0.21))
 	require.Equal(t, "gold", f.Differences[0].Measure)
