@@ -3,6 +3,7 @@ package soup
 // What two members must have in common, judged from their headers.
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -35,7 +36,18 @@ func differences(a, b *models.Checkpoint) []string {
 }
 
 // notCompared are fields of a config that say nothing about what the model computes.
-var notCompared = []string{"DType", "InitStd", "EOS", "Generation", "ScoreGain", "ScoreBias"}
+var notCompared = []string{"DType", "InitStd", "EOS", "Generation"}
+
+// keys are config.json's names of a config's fields, for messages. A field that is not among them follows from others.
+var keys = map[string]string{
+	"Vocab": "vocab_size", "Hidden": "hidden_size", "Inner": "intermediate_size", "Layers": "num_hidden_layers",
+	"Heads": "num_attention_heads", "KVHeads": "num_key_value_heads", "HeadDim": "head_dim",
+	"MaxPositions": "max_position_embeddings", "NormEps": "rms_norm_eps", "Tied": "tie_word_embeddings",
+	"Activation": "hidden_act", "QKVBias": "attention_bias", "MLPBias": "mlp_bias",
+	"AttentionSoftcap": "attn_logit_softcapping", "FinalSoftcap": "final_logit_softcapping",
+	"AttentionScale": "query_pre_attn_scalar", "Window": "sliding_window", "Windowed": "layer_types",
+	"Rope": "rope_parameters", "ScoreGain": "salsa_score_gain", "ScoreBias": "salsa_score_bias",
+}
 
 func configDifferences(a, b *models.Checkpoint) []string {
 	if p, q := a.Config.Architecture(), b.Config.Architecture(); p != q {
@@ -49,7 +61,8 @@ func configDifferences(a, b *models.Checkpoint) []string {
 			continue
 		}
 		if !reflect.DeepEqual(x.Field(i).Interface(), y.Field(i).Interface()) {
-			faults = append(faults, fmt.Sprintf("%s is %v in %s and %v in %s", f.Name, x.Field(i), a.Dir, y.Field(i), b.Dir))
+			faults = append(faults, fmt.Sprintf("%s is %v in %s and %v in %s",
+				cmp.Or(keys[f.Name], f.Name), x.Field(i), a.Dir, y.Field(i), b.Dir))
 		}
 	}
 	return faults

@@ -3,6 +3,7 @@ package soup
 // References as users write them: DIR, or DIR,DIR@w,w for a soup made on the fly.
 
 import (
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,8 +18,12 @@ type Expr struct {
 	Weights []float64
 }
 
-// ParseExpr reads DIR[,DIR…][@w,w…]. Without weights the members count equally.
+// ParseExpr reads DIR[,DIR…][@w,w…]. Without weights the members count equally. Text that names a folder as it stands,
+// such as runs/sft@2, is that folder.
 func ParseExpr(text string, extrapolate bool) (Expr, error) {
+	if info, err := os.Stat(text); err == nil && info.IsDir() {
+		return Expr{Dirs: []string{text}, Weights: []float64{1}}, nil
+	}
 	list, weights := text, ""
 	if i := strings.LastIndex(text, "@"); i >= 0 && numbers(text[i+1:]) {
 		list, weights = text[:i], text[i+1:]

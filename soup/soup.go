@@ -41,7 +41,7 @@ func Weights(given []float64, n int, extrapolate bool) ([]float64, error) {
 	for _, w := range given {
 		sum += w
 	}
-	if math.Abs(sum) < 1e-12 || math.IsNaN(sum) || math.IsInf(sum, 0) {
+	if !(sum > 1e-12) || math.IsInf(sum, 0) { // a negative sum would turn every sign around
 		return nil, fault.Inputf("soup weights %v add up to %g; give weights with a positive sum", given, sum)
 	}
 	out := make([]float64, n)
