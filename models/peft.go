@@ -20,9 +20,11 @@ import (
 	"salsa/tensor"
 )
 
+// AdapterFile is the weights file of a PEFT folder.
+const AdapterFile = "adapter_model.safetensors"
+
 const (
 	adapterConfigName = "adapter_config.json"
-	adapterFileName   = "adapter_model.safetensors"
 	scoreName         = "score.weight"
 )
 
@@ -201,7 +203,7 @@ func SaveAdapter(dir string, m Model) error {
 		specs = append(specs, safetensors.Spec{Name: p.Name, DType: FileType(p.Tensor.DType()), Shape: p.Shape})
 		at[p.Name] = *p.Tensor
 	}
-	return safetensors.WriteFile(filepath.Join(dir, adapterFileName), specs, map[string]string{"format": "pt"}, func(name string) (data []byte, err error) {
+	return safetensors.WriteFile(filepath.Join(dir, AdapterFile), specs, map[string]string{"format": "pt"}, func(name string) (data []byte, err error) {
 		err = tensor.NoGrad(func() error { data = at[name].Bytes(); return nil })
 		return data, err
 	})

@@ -33,10 +33,10 @@ func openAdapter(dir string) (*adapterFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !hasFile(dir, adapterFileName) {
-		return nil, fault.Inputf("%s: holds no %s; save the adapter with safe_serialization=True", dir, adapterFileName)
+	if !hasFile(dir, AdapterFile) {
+		return nil, fault.Inputf("%s: holds no %s; save the adapter with safe_serialization=True", dir, AdapterFile)
 	}
-	file, err := safetensors.ReadHeader(filepath.Join(dir, adapterFileName))
+	file, err := safetensors.ReadHeader(filepath.Join(dir, AdapterFile))
 	if err != nil {
 		return nil, err
 	}

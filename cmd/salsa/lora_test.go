@@ -36,6 +36,15 @@ func TestLoRA(t *testing.T) {
 			assert.Equal(t, bytesAt(t, out+"/a/"+name), bytesAt(t, out+"/c/"+name), name)
 		}
 	})
+	t.Run("over another base", func(t *testing.T) {
+		base, dir := w.copyModel(t, "base"), t.TempDir()
+		line := "sft --data @data/sft.jsonl --max-steps 1 --resume" + lora + "--model " + base + " --out " + dir + "/x"
+		w.do(t, line)
+		require.NoError(t, os.WriteFile(base+"/model.safetensors", weights(t, w.at("sft1")), 0o644))
+		code, _, errs := salsa(t, newRootCmd(), w.args(line+" --quiet")...)
+		assert.Equal(t, 2, code)
+		assert.Contains(t, errs, "base.json: the base model "+base+" has changed since the run began")
+	})
 	t.Run("going on", func(t *testing.T) {
 		w.do(t, "sft --model "+out+"/a/adapter --data @data/sft.jsonl --max-steps 1"+lora+"--out "+out+"/on")
 		assert.FileExists(t, out+"/on/adapter/adapter_model.safetensors")

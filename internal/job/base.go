@@ -77,6 +77,7 @@ type runFolder struct {
 	dir  string
 	opts any
 	lock *runlock.Lock
+	base []byte // what base.json must hold; nil: nothing
 }
 
 // openRun takes hold of the run folder: it must be empty, or a run with the same options if resume is set. It writes
@@ -92,7 +93,7 @@ func openRun(t *Training, opts any) (*runFolder, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &runFolder{t.Out, opts, lock}
+	r := &runFolder{dir: t.Out, opts: opts, lock: lock}
 	if err := sameRun(r.path(checkpoint.RunFile), opts); err != nil {
 		r.close()
 		return nil, err
@@ -106,7 +107,10 @@ func (r *runFolder) begin() error {
 	if _, err := checkpoint.CleanStale(r.dir); err != nil {
 		return err
 	}
-	return checkpoint.WriteFileAtomic(r.path(checkpoint.RunFile), options.Dump(r.opts))
+	if err := checkpoint.WriteFileAtomic(r.path(checkpoint.RunFile), options.Dump(r.opts)); err != nil || r.base == nil {
+		return err
+	}
+	return checkpoint.WriteFileAtomic(r.path(baseFile), r.base)
 }
 
 func (r *runFolder) path(name string) string { return filepath.Join(r.dir, name) }

@@ -73,6 +73,9 @@ func DPO(ctx context.Context, o *DPOOptions) (scalars map[string]float64, err er
 		return nil, err
 	}
 	defer run.close()
+	if err := run.pinBase(&o.LoRA, o.Model); err != nil {
+		return nil, err
+	}
 	pin, err := o.pin(run, ref)
 	if err != nil {
 		return nil, err

@@ -45,7 +45,8 @@ type ModelFacts struct {
 	Config       ConfigFacts   `json:"config"`
 	Parameters   int64         `json:"parameters"`
 	Parts        []PartFacts   `json:"parts"`
-	Stored       int64         `json:"stored_bytes"` // of all tensors; 0 without weight files
+	Adapter      *AdapterFacts `json:"adapter,omitempty"` // of a PEFT folder; the tensors are then its own
+	Stored       int64         `json:"stored_bytes"`      // of all tensors; 0 without weight files
 	HasWeights   bool          `json:"has_weights"`
 	Tokenizer    *TokenFacts   `json:"tokenizer,omitempty"`
 	Template     string        `json:"chat_template_sha256,omitempty"`
@@ -132,7 +133,7 @@ func Inspect(_ context.Context, o *InspectOptions) (*Inspection, error) {
 	if out.Run, err = inspectRun(o.Dir); err != nil {
 		return nil, err
 	}
-	if there(o.Dir, "config.json") {
+	if there(o.Dir, "config.json") || models.IsAdapter(o.Dir) {
 		if out.Model, err = inspectModel(o.Dir); err != nil {
 			return nil, err
 		}
@@ -188,10 +189,15 @@ func inspectModel(dir string) (*ModelFacts, error) {
 	m := &ModelFacts{Architecture: cfg.Architecture(), Config: configFacts(cfg), StopIDs: notNil(cfg.StopIDs())}
 	declared := cfg.Declared()
 	m.Parts, m.Parameters = parts(declared)
-	m.HasWeights = there(dir, safetensors.SingleName) || there(dir, safetensors.IndexName)
-	if m.HasWeights {
+	if m.Adapter, m.Tensors, err = inspectAdapter(dir); err != nil {
+		return nil, err
+	}
+	m.HasWeights = m.Adapter != nil || there(dir, safetensors.SingleName) || there(dir, safetensors.IndexName)
+	switch {
+	case m.Adapter != nil: // its tensors are known
+	case m.HasWeights:
 		m.Tensors, err = storedTensors(dir)
-	} else {
+	default:
 		m.Tensors = declaredTensors(declared)
 	}
 	if err != nil {
@@ -201,6 +207,9 @@ func inspectModel(dir string) (*ModelFacts, error) {
 		for _, t := range m.Tensors {
 			m.Stored += t.Bytes
 		}
+	}
+	if at := models.TokenizerDir(dir); at != "" {
+		dir = at
 	}
 	return m, m.addTokenizer(dir)
 }

@@ -153,6 +153,23 @@ func TestInspectTokenizer(t *testing.T) {
 	assert.Equal(t, int64(656000), m.Parameters, "a stored copy of the tied head is no parameter")
 }
 
+func TestInspectAdapter(t *testing.T) {
+	m := inspect(t, testdata+"adapters/llama-score").Model
+	require.NotNil(t, m.Adapter)
+	assert.Equal(t, "LlamaForSequenceClassification", m.Architecture)
+	assert.Equal(t, 4, m.Adapter.Rank)
+	assert.Equal(t, 8.0, m.Adapter.Alpha)
+	assert.Equal(t, 14, m.Adapter.Maps)
+	assert.Equal(t, testdata+"llama-gqa", m.Adapter.Base)
+	require.Len(t, m.Tensors, 2*14+1)
+	assert.Equal(t, 4*m.Adapter.Parameters, m.Stored)
+	base := inspect(t, testdata+"llama-gqa").Model
+	assert.Less(t, m.Parameters, base.Parameters, "the head of one output, and no language-model head")
+	var text strings.Builder
+	require.NoError(t, inspect(t, testdata+"adapters/llama-score").WriteText(&text))
+	assert.Contains(t, text.String(), "rank 4, alpha 8, on 14 linear maps")
+}
+
 func TestInspectRefuses(t *testing.T) {
 	empty := t.TempDir()
 	torn := t.TempDir()

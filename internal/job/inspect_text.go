@@ -71,6 +71,9 @@ func (m *ModelFacts) rows(row func(string, ...any)) {
 		list = append(list, "the head is the embedding")
 	}
 	row("parameters\t%s: %s", humanCount(m.Parameters), strings.Join(list, ", "))
+	if a := m.Adapter; a != nil {
+		row("adapter\trank %d, alpha %g, on %d linear maps, %s parameters, over %s", a.Rank, a.Alpha, a.Maps, humanCount(a.Parameters), a.Base)
+	}
 	if m.HasWeights {
 		row("weights\t%s", humanBytes(m.Stored))
 	} else {

@@ -66,6 +66,9 @@ func PPO(ctx context.Context, o *PPOOptions) (scalars map[string]float64, err er
 		return nil, err
 	}
 	defer run.close()
+	if err := run.pinBase(&o.LoRA, o.Model); err != nil {
+		return nil, err
+	}
 	pin, err := pinReference(run.path(referenceFile), ref)
 	if err != nil {
 		return nil, err

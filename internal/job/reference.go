@@ -47,7 +47,11 @@ func describe(e soup.Expr) (pinned, error) {
 
 // pinReference returns what reference.json must hold, and holds a resumed run to the reference it began with: one that
 // changed would make the KL of the two halves incomparable.
-func pinReference(path string, e soup.Expr) ([]byte, error) {
+func pinReference(path string, e soup.Expr) ([]byte, error) { return pin(path, "reference", e) }
+
+// pin returns what the file at path must hold of the frozen models that a run depends on, and refuses them if they
+// changed since it began.
+func pin(path, what string, e soup.Expr) ([]byte, error) {
 	now, err := describe(e)
 	if err != nil {
 		return nil, err
@@ -66,7 +70,7 @@ func pinReference(path string, e soup.Expr) ([]byte, error) {
 	}
 	for i, m := range was.Members {
 		if i >= len(now.Members) || now.Members[i].SHA256 != m.SHA256 || now.Members[i].Weight != m.Weight {
-			return nil, fault.Inputf("%s: the reference %s has changed since the run began (member %s); put the old weights back, or start a new run in another --out", path, was.Expression, m.Dir)
+			return nil, fault.Inputf("%s: the %s %s has changed since the run began (member %s); put the old weights back, or start a new run in another --out", path, what, was.Expression, m.Dir)
 		}
 	}
 	return raw, nil

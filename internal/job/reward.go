@@ -33,6 +33,9 @@ func Reward(ctx context.Context, o *RewardOptions) (scalars map[string]float64, 
 		return nil, err
 	}
 	defer run.close()
+	if err := run.pinBase(&o.LoRA, o.Model); err != nil {
+		return nil, err
+	}
 	enc, err := o.encoder(o.Model, cfg)
 	if err != nil {
 		return nil, err

@@ -53,6 +53,9 @@ func SFT(ctx context.Context, o *SFTOptions) (scalars map[string]float64, err er
 		return nil, err
 	}
 	defer run.close()
+	if err := run.pinBase(&o.LoRA, o.Model); err != nil {
+		return nil, err
+	}
 	enc, err := o.encoder(dir, cfg)
 	if err != nil {
 		return nil, err
