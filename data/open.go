@@ -97,6 +97,10 @@ func records(path string, opt ReadOptions) iter.Seq2[record, error] {
 			return
 		}
 		defer file.Close()
+		if info, err := file.Stat(); err == nil && info.IsDir() {
+			yield(record{}, fault.Inputf("%s: is a folder; name the files in it, separated by commas", path))
+			return
+		}
 		name := strings.ToLower(filepath.Base(path))
 		if strings.HasSuffix(name, ".parquet") {
 			readParquet(file, path, yield)

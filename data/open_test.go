@@ -33,6 +33,12 @@ func zstded(t *testing.T, text string) string {
 	return string(w.EncodeAll([]byte(text), nil))
 }
 
+func TestAFolderIsNoData(t *testing.T) {
+	_, err := ReadAll(t.TempDir(), ReadOptions{})
+	require.ErrorContains(t, err, "is a folder; name the files in it")
+	assert.Equal(t, fault.ExitInput, fault.ExitCode(err))
+}
+
 func TestEveryContainerGivesTheSameRows(t *testing.T) {
 	array := `[{"prompt":"a","completion":"b"},` + "\n" + ` {"prompt":"c","completion":"d"}]`
 	files := []struct{ name, content string }{

@@ -33,7 +33,7 @@ func newReader(path string, data []byte) *reader {
 func readFile(path string) ([]byte, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fault.Inputf("%s: cannot be read: %w; give the folder of a Hugging Face model", path, errors.Unwrap(err))
+		return nil, fault.Inputf("%s: cannot be read: %w; give the folder of a Hugging Face model on this machine", path, errors.Unwrap(err))
 	}
 	return data, nil
 }

@@ -26,7 +26,7 @@ func TestBadData(t *testing.T) {
 	tryAll(t, []mistake{
 		{"missing file", sftLine + "--model @sft1 --data @nope.jsonl", nil, []string{"nope.jsonl: cannot be opened: no such file"}},
 		{"missing eval file", sftLine + "--model @sft1 --data @demos.jsonl --eval-data @nope.jsonl", nil, []string{"nope.jsonl: cannot be opened"}},
-		{"folder", sftLine + "--model @sft1 --data @data", nil, []string{"unknown file type; use .jsonl"}},
+		{"folder", sftLine + "--model @sft1 --data @data", nil, []string{"is a folder; name the files in it"}},
 		{"empty file", sft, func(t *testing.T, _ *world) string { return put(t, "rows.jsonl", "") }, []string{"rows.jsonl: no rows in the file"}},
 		{"bad JSON", sft, rows(append(bytesOf(30), `{"prompt": "x", "completion": `)...), []string{"rows.jsonl:31: not a JSON object"}},
 		{"no UTF-8", sft, rows(good, "\xff\xfe{}"), []string{"rows.jsonl:2: not valid UTF-8"}},
