@@ -57,7 +57,7 @@ func interruptible(stderr io.Writer) (context.Context, func()) {
 		if _, open := <-signals; !open {
 			return
 		}
-		fmt.Fprintln(stderr, "salsa: stopping and saving; interrupt again to stop at once")
+		fmt.Fprintln(stderr, "salsa: stopping; interrupt again to stop without saving")
 		cancel()
 		if _, open := <-signals; open {
 			os.Exit(fault.ExitInterrupted)

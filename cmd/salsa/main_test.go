@@ -220,7 +220,7 @@ func TestSignals(t *testing.T) {
 			if i == 0 { // the second must not overtake the first: two pending signals of one kind are one
 				first, err := errs.ReadString('\n')
 				require.NoError(t, err)
-				assert.Equal(t, "salsa: stopping and saving; interrupt again to stop at once\n", first)
+				assert.Equal(t, "salsa: stopping; interrupt again to stop without saving\n", first)
 			}
 		}
 		var exit *exec.ExitError

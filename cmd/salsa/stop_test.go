@@ -74,7 +74,7 @@ func TestInterruptAndResume(t *testing.T) {
 	waitFor(t, "third step", hasLines(out+"/parts/metrics.jsonl", 3))
 	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
 	require.Equal(t, fault.ExitInterrupted, exitCode(t, cmd), errs.String())
-	assert.Regexp(t, `^salsa: stopping and saving; interrupt again to stop at once\nsalsa: interrupted at step \d+: saved; the same command with --resume goes on\n$`, errs.String())
+	assert.Regexp(t, `^salsa: stopping; interrupt again to stop without saving\nsalsa: interrupted at step \d+: saved; the same command with --resume goes on\n$`, errs.String())
 	assert.NoFileExists(t, out+"/parts/done.json")
 
 	for _, c := range []struct{ flags, says string }{
