@@ -219,13 +219,13 @@ func TestWrongRoles(t *testing.T) {
 		{"reference's tokenizer", ppo + "--model @sft1 --reference {} --reward-model @rm", other, []string{"has another tokenizer than", "sft1"}},
 		{"reward model's tokenizer", ppo + "--model @sft1 --reference @sft1 --reward-model {}", damaged("rm", file("tokenizer.json", swapped)), []string{"has another tokenizer than"}},
 		{"soup's tokenizers", "soup --out OUT @sft1 {}", other, []string{"tokenizer.json differs between"}},
-		{"soup's shapes", "soup --out OUT @sft1 {}", small, []string{"Hidden is 64 in", "and 32 in", "fine-tunes of one base model"}},
+		{"soup's shapes", "soup --out OUT @sft1 {}", small, []string{"hidden_size is 64 in", "and 32 in", "fine-tunes of one base model"}},
 		{"soup's types", "soup --out OUT @sft1 {}", func(t *testing.T, w *world) string {
 			out := filepath.Join(t.TempDir(), "half")
 			w.do(t, "soup --store-dtype bfloat16 @sft2 --out "+out)
 			return out
 		}, []string{"is stored as float32 and", "half as bfloat16; choose the soup's type with --store-dtype"}},
-		{"reference soup's shapes", ppo + "--model @sft1 --reference @sft1,{} --reward-model @rm", small, []string{"Hidden is 64 in"}},
+		{"reference soup's shapes", ppo + "--model @sft1 --reference @sft1,{} --reward-model @rm", small, []string{"hidden_size is 64 in"}},
 		{"missing reward model", ppo + "--model @sft1 --reference @sft1 --reward-model @nope", nil, []string{"nope/config.json"}},
 		{"missing member", ppo + "--model @sft1 --reference @sft1,@nope --reward-model @rm", nil, []string{"nope/config.json"}},
 		{"missing evaluated model", "eval --models @sft1,@nope --data @prompts.jsonl --max-new-tokens 4 --out OUT", nil, []string{"nope/config.json"}},
