@@ -31,6 +31,7 @@ func DefaultGenerate() GenerateOptions {
 
 // generated is a row of the output.
 type generated struct {
+	PromptIDs     []int     `json:"prompt_ids"` // so that the row can be scored as it is
 	CompletionIDs []int     `json:"completion_ids"`
 	Completion    string    `json:"completion"`
 	Stopped       bool      `json:"stopped"`
@@ -75,8 +76,8 @@ func Generate(ctx context.Context, o *GenerateOptions) (scalars map[string]float
 			defer func() { _, scalars["tokens_per_s"] = progress.Rates() }()
 		}
 		drawn, err := o.draw(ctx, m, promptIDs(prompts), o.Samples, enc.Stops, progress)
-		for _, c := range drawn {
-			row := generated{CompletionIDs: c.IDs, Completion: completionText(enc, c.IDs), Stopped: c.Stopped}
+		for i, c := range drawn {
+			row := generated{PromptIDs: prompts[i/o.Samples].IDs, CompletionIDs: c.IDs, Completion: completionText(enc, c.IDs), Stopped: c.Stopped}
 			if o.LogProbs {
 				row.LogProbs = c.LogProbs
 			}

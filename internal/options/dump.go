@@ -21,6 +21,19 @@ func Dump(ptr any) []byte { return Of(ptr).Dump() }
 // Hash returns the SHA-256, in hex, of the settings that can change results: all but those tagged hash:"-".
 func Hash(ptr any) string { return Of(ptr).Hash() }
 
+// HashAgainst is Hash over the settings that differ from those of defaults, a struct of the same type. An option that a
+// later version of the program adds leaves the hash alone as long as nobody sets it.
+func HashAgainst(ptr, defaults any) string {
+	now, was := Of(ptr), Of(defaults)
+	sum := sha256.New()
+	for i, f := range now.fields {
+		if !f.noHash && f.yaml() != was.fields[i].yaml() {
+			fmt.Fprintf(sum, "%s: %s\n", f.key, f.yaml())
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
 // Dump is the method form of the function Dump.
 func (c *Config) Dump() []byte {
 	var out bytes.Buffer

@@ -242,6 +242,21 @@ func TestHashLeavesOutWhatDoesNotMatter(t *testing.T) {
 	assert.Len(t, Hash(&a), 64)
 }
 
+// TestHashAgainstKnowsOnlyWhatWasSet: a stage is not redone because the program has learned a new option.
+func TestHashAgainstKnowsOnlyWhatWasSet(t *testing.T) {
+	type old struct {
+		Seed uint64 `yaml:"seed" help:"seed"`
+	}
+	type extended struct {
+		Seed uint64 `yaml:"seed" help:"seed"`
+		More bool   `yaml:"more" help:"added later"`
+	}
+	before := HashAgainst(&old{Seed: 3}, &old{})
+	assert.Equal(t, before, HashAgainst(&extended{Seed: 3}, &extended{}))
+	assert.NotEqual(t, before, HashAgainst(&extended{Seed: 3, More: true}, &extended{}))
+	assert.NotEqual(t, before, HashAgainst(&old{Seed: 4}, &old{}))
+}
+
 func TestExplainNamesSources(t *testing.T) {
 	o := defaults()
 	fs := pflag.NewFlagSet("sft", pflag.ContinueOnError)

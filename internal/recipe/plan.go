@@ -84,7 +84,7 @@ func Load(file string, data []byte, p Params) (*Plan, error) {
 		return nil, err
 	}
 	for i, s := range plan.Stages {
-		s.hash = options.Hash(twins[i].Options)
+		s.hash = options.HashAgainst(twins[i].Options, p.Kinds[s.Kind]())
 	}
 	plan.Stages, err = order(plan.Stages)
 	return plan, err
