@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -142,11 +143,32 @@ func (o object) decode(key string, dst any) error {
 	if err := json.Unmarshal(o[key], dst); err != nil {
 		var kind *json.UnmarshalTypeError
 		if errors.As(err, &kind) {
-			return fmt.Errorf("%q holds a JSON %s where %s is needed", key, kind.Value, kind.Type)
+			return fmt.Errorf("%q holds a JSON %s where %s is needed", key, kind.Value, wanted(kind.Type))
 		}
 		return fmt.Errorf("%q: %w", key, err)
 	}
 	return nil
+}
+
+// wanted says in JSON's words what a Go type is read from.
+func wanted(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Int:
+		return "a whole number"
+	case reflect.Float64:
+		return "a number"
+	case reflect.String:
+		return "a string"
+	case reflect.Slice:
+		if t.Elem() == reflect.TypeFor[Message]() {
+			return "a text or a list of messages"
+		}
+		return "a list"
+	case reflect.Struct, reflect.Map:
+		return "an object"
+	default:
+		return "a " + t.String()
+	}
 }
 
 // text reads strings under the given keys in turn.

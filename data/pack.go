@@ -33,10 +33,12 @@ func PackExamples(examples []Example, length int, how Packing) (rows []Pack, cut
 	if length < 2 {
 		return nil, 0, fault.Inputf("packing into rows of %d tokens; --max-length must be at least 2", length)
 	}
-	pieces := make([]piece, 0, len(examples))
+	pieces, total := make([]piece, 0, len(examples)), 0
 	for _, x := range examples {
 		pieces = append(pieces, piece{x.IDs, x.Mask})
+		total += len(x.IDs)
 	}
+	length = min(length, max(2, total)) // a context without end must not size the tables
 	switch how {
 	case PackBFD:
 		for i, p := range pieces {

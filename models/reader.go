@@ -65,10 +65,30 @@ func get[T any](r *reader, key string, missing T) T {
 	}
 	var v T
 	if err := json.Unmarshal(r.raw[key], &v); err != nil {
-		r.fail("key %q: %s is not a %T; correct it", key, r.raw[key], v)
+		r.fail("key %q: %s is not %s; correct it", key, r.raw[key], inJSON(v))
 		return missing
 	}
 	return v
+}
+
+// inJSON says in JSON's words what v is read from.
+func inJSON(v any) string {
+	switch v.(type) {
+	case int:
+		return "a whole number"
+	case float64, *float64:
+		return "a number"
+	case string:
+		return "a string"
+	case bool:
+		return "true or false"
+	case []int:
+		return "a list of whole numbers"
+	case []string:
+		return "a list of strings"
+	default:
+		return "an object"
+	}
 }
 
 // size decodes a positive whole number; missing 0 means that the key is required. After a fault it is 1, which

@@ -241,7 +241,7 @@ func TestSchedules(t *testing.T) {
 		{"cosine", .2, 10, map[int]float64{0: 0, 1: 1, 2: 2, 4: 1 + math.Sqrt2/2, 6: 1, 8: 1 - math.Sqrt2/2, 10: 0}},
 		{"cosine", 1, 4, map[int]float64{0: 0, 1: .5, 2: 1, 3: 1.5}},
 		{"linear", 0, 1, map[int]float64{0: 2}},
-		{"cosine", .1, 1, map[int]float64{0: 0}},
+		{"cosine", .1, 1, map[int]float64{0: 2}}, // one step of warm-up would be all of the run
 	} {
 		s, err := optim.NewSchedule(c.kind, 2, c.warmup)
 		require.NoError(t, err)

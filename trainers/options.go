@@ -12,8 +12,8 @@ import (
 // Common are the options that every trainer shares; flags, YAML keys and help come from the tags.
 type Common struct {
 	MaxSteps       int     `yaml:"max_steps" help:"stop after this many steps; 0: as many as --epochs gives" check:">=0"`
-	Epochs         float64 `yaml:"epochs" help:"passes over the data" check:">0"`
-	BatchSize      int     `yaml:"batch_size" help:"sequences (pairs, prompts) per optimizer step" check:">=1"`
+	Epochs         float64 `yaml:"epochs" help:"passes over the data" check:">0,<=1000000"`
+	BatchSize      int     `yaml:"batch_size" help:"sequences (pairs, prompts) per optimizer step" check:">=1,<=1000000"`
 	MicroBatchSize int     `yaml:"micro_batch_size" help:"sequences computed at once; 0: the whole batch" check:">=0"`
 	LearningRate   float64 `yaml:"learning_rate" help:"peak learning rate" check:">=0"`
 	LRSchedule     string  `yaml:"lr_schedule" enum:"constant,linear,cosine" help:"decay after the warm-up"`

@@ -29,7 +29,7 @@ type EvalOptions struct {
 	Data        []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"prompts"`
 	Holdout     float64  `yaml:"holdout" help:"use only the prompts that --holdout kept out of training; 0: all" check:">=0,<1"`
 	MaxPrompts  int      `yaml:"max_prompts" help:"use at most so many prompts; 0: all" check:">=0"`
-	Samples     int      `yaml:"samples" help:"completions per prompt" check:">=1"`
+	Samples     int      `yaml:"samples" help:"completions per prompt" check:">=1,<=1000000"`
 	Out         string   `yaml:"out" required:"true" arg:"DIR" help:"folder for eval.json" hash:"-"`
 	MaxLength   int      `yaml:"max_length" help:"longest prompt; 0: what the context leaves" unit:"tokens" check:">=0"`
 	Overlong    string   `yaml:"overlong" enum:"error,drop,truncate-left,truncate-right" help:"what happens to prompts that are longer"`

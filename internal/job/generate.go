@@ -16,7 +16,7 @@ type GenerateOptions struct {
 	Model     string   `yaml:"model" required:"true" input:"path" arg:"DIR" help:"language model"`
 	Data      []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"prompts"`
 	Out       string   `yaml:"out" required:"true" arg:"FILE" help:"a .jsonl file, --samples rows for each row of --data" hash:"-"`
-	Samples   int      `yaml:"samples" help:"completions per prompt" check:">=1"`
+	Samples   int      `yaml:"samples" help:"completions per prompt" check:">=1,<=1000000"`
 	MaxLength int      `yaml:"max_length" help:"longest prompt; 0: what the context leaves" unit:"tokens" check:">=0"`
 	Overlong  string   `yaml:"overlong" enum:"error,truncate-left,truncate-right" help:"what happens to prompts that are longer"`
 	LogProbs  bool     `yaml:"logprobs" help:"write the log-probability of every token too"`

@@ -113,8 +113,12 @@ func checkGold(gold string, prompts []data.Prompt) error {
 
 // checkOutFile refuses a path that rows could not be written to in the end.
 func checkOutFile(path string) error {
-	if stat, err := os.Stat(path); err == nil && stat.IsDir() {
-		return fault.Inputf("%s: is a folder; give --out the name of a .jsonl file", path)
+	if stat, err := os.Stat(path); err == nil && !stat.Mode().IsRegular() { // a device would be replaced, not written to
+		kind := "not a file"
+		if stat.IsDir() {
+			kind = "a folder"
+		}
+		return fault.Inputf("%s: is %s; give --out the name of a .jsonl file", path, kind)
 	}
 	dir := filepath.Dir(path)
 	probe, err := os.CreateTemp(dir, ".salsa-probe-*")

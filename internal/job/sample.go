@@ -26,7 +26,7 @@ type Drawing struct {
 // Sampling are the options of drawing many completions.
 type Sampling struct {
 	Drawing
-	BatchSize int `yaml:"batch_size" help:"sequences in flight" check:">=1"`
+	BatchSize int `yaml:"batch_size" help:"sequences in flight" check:">=1,<=1000000"`
 }
 
 func defaultSampling() Sampling {

@@ -21,7 +21,7 @@ type ScoreOptions struct {
 	Reference string   `yaml:"reference" arg:"DIR[,DIR...][@w,w...]" help:"also write log-probs under this model or soup"`
 	Data      []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"rows with a prompt and a completion"`
 	Out       string   `yaml:"out" required:"true" arg:"FILE" help:"a .jsonl file, a row for each row of --data" hash:"-"`
-	BatchSize int      `yaml:"batch_size" help:"sequences at once" check:">=1"`
+	BatchSize int      `yaml:"batch_size" help:"sequences at once" check:">=1,<=1000000"`
 	MaxLength int      `yaml:"max_length" help:"longest sequence; 0: the model's context" unit:"tokens" check:">=0"`
 	Base
 }

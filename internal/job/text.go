@@ -34,6 +34,11 @@ func newEncoder(dir string, cfg *models.Config, maxLength int, overlong string) 
 	if enc.Stops = cfg.StopIDs(); len(enc.Stops) > 0 {
 		enc.EOS = mainEOS(cfg, enc.Stops)
 	}
+	for _, id := range slices.Concat(cfg.EOS, enc.Stops) {
+		if id < 0 || id >= cfg.Vocab {
+			return nil, fault.Inputf("%s: eos_token_id %d is not a token of the model, whose vocab_size is %d; correct it", dir, id, cfg.Vocab)
+		}
+	}
 	enc.Vocab, enc.Overlong, enc.MaxLength = cfg.Vocab, data.Overlong(overlong), cfg.Context()
 	if maxLength > 0 {
 		if maxLength > enc.MaxLength {
