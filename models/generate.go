@@ -4,6 +4,7 @@ package models
 
 import (
 	"context"
+	"math"
 	"slices"
 
 	"salsa/internal/fault"
@@ -21,6 +22,12 @@ type GenOptions struct {
 	Seed         uint64
 	BatchSize    int // rows computed at once; 0 is 32
 
+	// RepetitionPenalty divides the positive logits of the ids that prompt and completion already have and multiplies
+	// the negative ones, before the temperature; 0 counts as 1, off. LogProbs are then those of the penalised
+	// distribution, so what trains on them leaves it off.
+	RepetitionPenalty float64
+	Ends              func(ids []int) bool // called for a completion's ids after each token; true ends it as a stop id does
+
 	OnToken  func(index, id int, logp float32) // called for each token of completion index, in its order
 	Progress func(done, total int)             // called when completions end
 }
@@ -29,7 +36,7 @@ type GenOptions struct {
 type Completion struct {
 	IDs      []int     // with the stop id, if one came
 	LogProbs []float32 // of each id under the unfiltered distribution at the sampler's temperature
-	Stopped  bool      // a stop id came; otherwise the limit of tokens did
+	Stopped  bool      // a stop id or Ends ended it; otherwise the limit of tokens did
 }
 
 // Generate continues each prompt, NPerPrompt times in a row, and returns the completions in the order of the
@@ -44,6 +51,9 @@ func Generate(ctx context.Context, m Model, prompts [][]int, opt GenOptions) ([]
 	}
 	if opt.Sampler.TopP == 0 {
 		opt.Sampler.TopP = 1
+	}
+	if opt.RepetitionPenalty == 0 {
+		opt.RepetitionPenalty = 1
 	}
 	if err := checkOptions(m.Config(), prompts, opt); err != nil {
 		return nil, err
@@ -75,6 +85,8 @@ func checkOptions(c *Config, prompts [][]int, opt GenOptions) error {
 		return fault.Inputf("min-p: %v is not between 0 and 1; give 0 to switch it off", s.MinP)
 	case s.TopK < 0:
 		return fault.Inputf("top-k: %d is negative; give 0 to switch it off", s.TopK)
+	case !(opt.RepetitionPenalty > 0 && opt.RepetitionPenalty <= math.MaxFloat32):
+		return fault.Inputf("repetition penalty: %v is not a positive number; give 1 to switch it off, more to repeat less", opt.RepetitionPenalty)
 	case opt.MaxNewTokens < 1:
 		return fault.Inputf("max new tokens: %d is not positive; ask for at least 1", opt.MaxNewTokens)
 	case opt.Seeds != nil && len(opt.Seeds) != n:
@@ -293,7 +305,7 @@ func (g *generator) emit(rows []*row, h tensor.Tensor) {
 	for i, r := range rows {
 		u[i] = r.rng.Float64()
 	}
-	idsT, logpT := tensor.Sample(g.m.Logits(h), u, g.opt.Sampler)
+	idsT, logpT := tensor.Sample(g.logits(rows, h), u, g.opt.Sampler)
 	ids, logp := idsT.Ints(), logpT.Float32s()
 	ended := false
 	for i, r := range rows {
@@ -302,7 +314,7 @@ func (g *generator) emit(rows []*row, h tensor.Tensor) {
 		if g.opt.OnToken != nil {
 			g.opt.OnToken(r.index, ids[i], logp[i])
 		}
-		c.Stopped = g.stop[ids[i]]
+		c.Stopped = g.stop[ids[i]] || (g.opt.Ends != nil && g.opt.Ends(c.IDs))
 		if c.Stopped || len(c.IDs) >= r.limit {
 			place := slices.Index(g.active, r)
 			g.active[place], g.kv.Lens[place] = nil, 0
@@ -313,4 +325,17 @@ func (g *generator) emit(rows []*row, h tensor.Tensor) {
 	if ended && g.opt.Progress != nil {
 		g.opt.Progress(g.done, len(g.out))
 	}
+}
+
+// logits returns what the tokens of rows are drawn from, h [rows, D] to [rows, V].
+func (g *generator) logits(rows []*row, h tensor.Tensor) tensor.Tensor {
+	logits := g.m.Logits(h)
+	if g.opt.RepetitionPenalty == 1 {
+		return logits
+	}
+	prompts, written := make([][]int, len(rows)), make([][]int, len(rows))
+	for i, r := range rows {
+		prompts[i], written[i] = r.prompt, g.out[r.index].IDs
+	}
+	return penalise(logits, prompts, written, g.opt.RepetitionPenalty)
 }
