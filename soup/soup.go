@@ -59,7 +59,7 @@ type Members struct {
 	Checkpoints []*models.Checkpoint
 }
 
-// Open opens the folders and compares their configs, tokenizers, names, shapes and dtypes; no value is read. The
+// Open opens the folders and compares their configs, tokenizers, names and shapes; no value is read. The
 // error lists every difference with both sides.
 func Open(dirs []string) (*Members, error) {
 	if len(dirs) == 0 {
