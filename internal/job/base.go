@@ -86,6 +86,9 @@ func openRun(t *Training, opts any) (*runFolder, error) {
 	if err := t.LoRA.check(); err != nil {
 		return nil, err
 	}
+	if err := notInUse(t.Out); err != nil {
+		return nil, err
+	}
 	if err := checkpoint.PrepareOut(t.Out, t.Resume); err != nil {
 		return nil, err
 	}
@@ -99,6 +102,18 @@ func openRun(t *Training, opts any) (*runFolder, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// notInUse refuses a folder that another process is working in, before that folder is blamed for not being empty.
+func notInUse(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, runlock.FileName)); err != nil {
+		return nil // nobody ever locked it; openRun looks at everything else
+	}
+	lock, err := runlock.Acquire(dir)
+	if err != nil {
+		return err
+	}
+	return lock.Release()
 }
 
 // begin makes the folder a run: run.yaml is the first file in it. Everything that could be wrong with the inputs

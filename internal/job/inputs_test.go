@@ -179,6 +179,20 @@ func TestSameRun(t *testing.T) {
 	}
 }
 
+// A folder that another run is working in is said to be in use, not to be in the way.
+func TestRunFolderInUse(t *testing.T) {
+	o := DefaultPPO()
+	o.Model, o.Reference, o.RewardModel, o.Data.Data, o.Out = "m", "r", "w", []string{"d"}, t.TempDir()
+	run, err := openRun(&o.Training, &o)
+	require.NoError(t, err)
+	require.NoError(t, run.begin())
+	_, err = openRun(&o.Training, &o)
+	assert.ErrorContains(t, err, "in use")
+	run.close()
+	_, err = openRun(&o.Training, &o)
+	assert.ErrorContains(t, err, "--resume")
+}
+
 func TestPinReference(t *testing.T) {
 	dir, out := t.TempDir(), t.TempDir()
 	put := func(name, text string) string {
