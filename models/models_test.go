@@ -15,15 +15,11 @@ import (
 
 	"salsa/models"
 	"salsa/tensor"
+	"salsa/tensor/tensortest"
 )
 
-// run is the frame of a test: it computes under tensor.Run and proves that nothing is left behind.
-func run(t *testing.T, fn func()) {
-	t.Helper()
-	before := tensor.Live()
-	require.NoError(t, tensor.Run(func() error { fn(); return nil }))
-	require.Equal(t, before, tensor.Live(), "tensors leaked")
-}
+// run is the frame of a tensor test.
+var run = tensortest.Run
 
 // golden is what the tests read of a golden.json.
 type golden struct {

@@ -9,15 +9,11 @@ import (
 
 	"salsa/nn"
 	"salsa/tensor"
+	"salsa/tensor/tensortest"
 )
 
-// run is the frame of a test: it computes under tensor.Run and proves that nothing is left behind.
-func run(t *testing.T, fn func()) {
-	t.Helper()
-	before := tensor.Live()
-	require.NoError(t, tensor.Run(func() error { fn(); return nil }))
-	require.Equal(t, before, tensor.Live(), "tensors leaked")
-}
+// run is the frame of a tensor test.
+var run = tensortest.Run
 
 func maxDiff(a, b tensor.Tensor) float64 { return a.Sub(b).Abs().Max().Item() }
 

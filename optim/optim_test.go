@@ -15,15 +15,11 @@ import (
 	"salsa/nn"
 	"salsa/optim"
 	"salsa/tensor"
+	"salsa/tensor/tensortest"
 )
 
-// run is the frame of a test: it computes under tensor.Run and proves that nothing is left behind.
-func run(t *testing.T, fn func()) {
-	t.Helper()
-	before := tensor.Live()
-	require.NoError(t, tensor.Run(func() error { fn(); return nil }))
-	require.Equal(t, before, tensor.Live(), "tensors leaked")
-}
+// run is the frame of a tensor test.
+var run = tensortest.Run
 
 var hyper = optim.Hyper{Beta1: .9, Beta2: .99, WeightDecay: .1, Eps: 1e-6}
 

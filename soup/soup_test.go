@@ -16,15 +16,11 @@ import (
 	"salsa/nn"
 	"salsa/soup"
 	"salsa/tensor"
+	"salsa/tensor/tensortest"
 )
 
-// run calls fn where tensors may be made, and demands that none is left.
-func run(t *testing.T, fn func()) {
-	t.Helper()
-	before := tensor.Live()
-	require.NoError(t, tensor.Run(func() error { fn(); return nil }))
-	require.Equal(t, before, tensor.Live(), "tensors leaked")
-}
+// run is the frame of a tensor test.
+var run = tensortest.Run
 
 var onCPU = models.Options{Device: tensor.CPU}
 

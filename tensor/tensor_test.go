@@ -9,15 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"salsa/tensor"
+	"salsa/tensor/tensortest"
 )
 
-// run is the frame of a tensor test: it computes under Run and proves that nothing is left behind.
-func run(t *testing.T, fn func()) {
-	t.Helper()
-	before := tensor.Live()
-	require.NoError(t, tensor.Run(func() error { fn(); return nil }))
-	require.Equal(t, before, tensor.Live(), "tensors leaked")
-}
+// run is the frame of a tensor test.
+var run = tensortest.Run
 
 func TestScopeOwnsResults(t *testing.T) {
 	run(t, func() {

@@ -19,13 +19,14 @@ var may = map[string][]string{
 	"internal": {},
 	"data":     {"internal"},
 
-	"tensor/native":  {},
-	"tensor":         {"internal", "tensor/native"},
-	"tensor/gotchts": {"tensor"},
-	"dist":           {"internal", "tensor", "tensor/native"},
-	"nn":             {"internal", "tensor"},
-	"optim":          {"internal", "tensor", "nn"},
-	"models":         {"internal", "data", "tensor", "nn"},
+	"tensor/native":     {},
+	"tensor":            {"internal", "tensor/native"},
+	"tensor/gotchts":    {"tensor"},
+	"tensor/tensortest": {"tensor"},
+	"dist":              {"internal", "tensor", "tensor/native"},
+	"nn":                {"internal", "tensor"},
+	"optim":             {"internal", "tensor", "nn"},
+	"models":            {"internal", "data", "tensor", "nn"},
 
 	// The three siblings do not know each other: a trainer is handed its reference, soup or not.
 	"soup":     {"internal", "tensor", "nn", "models"},
