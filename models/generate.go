@@ -26,7 +26,7 @@ type GenOptions struct {
 	// the negative ones, before the temperature; 0 counts as 1, off. LogProbs are then those of the penalised
 	// distribution, so what trains on them leaves it off.
 	RepetitionPenalty float64
-	Ends              func(ids []int) bool // called for a completion's ids after each token; true ends it as a stop id does
+	Ends              func(ids []int) bool // called for a completion's ids after each token and OnToken; true ends it as a stop id does
 
 	OnToken  func(index, id int, logp float32) // called for each token of completion index, in its order
 	Progress func(done, total int)             // called when completions end

@@ -25,11 +25,12 @@ type ChatOptions struct {
 	System string `yaml:"system" arg:"TEXT" help:"system message that begins every conversation"`
 	Base
 	Drawing
+	Shaping
 }
 
 // DefaultChat returns the defaults.
 func DefaultChat() ChatOptions {
-	return ChatOptions{Base: defaultBase(), Drawing: Drawing{MaxNewTokens: 512, Temperature: 0.7, TopP: 1}}
+	return ChatOptions{Base: defaultBase(), Drawing: Drawing{MaxNewTokens: 512, Temperature: 0.7, TopP: 1}, Shaping: defaultShaping()}
 }
 
 // Terminal is where a chat takes place.
@@ -87,6 +88,9 @@ func newChat(o *ChatOptions, term Terminal) (*chat, error) {
 	tok, ok := enc.Tok.(*tokenizer.Tokenizer)
 	if !ok || tok == nil {
 		return nil, fault.Inputf("%s: holds no tokenizer, so there is nothing to talk in; copy tokenizer.json there", o.Model)
+	}
+	if err := o.check(o.Model, enc); err != nil {
+		return nil, err
 	}
 	if o.System != "" && enc.Template == nil {
 		return nil, fault.Inputf("%s: has no chat template, so --system has no place; leave it out, or add chat_template.jinja", o.Model)
@@ -218,8 +222,9 @@ func (c *chat) answer(ctx context.Context, m models.Model, line string) error {
 	start := time.Now()
 	_, err = models.Generate(turn, m, [][]int{ids}, models.GenOptions{MaxNewTokens: c.o.MaxNewTokens, Sampler: c.o.sampler(),
 		Stop: c.enc.Stops, IgnoreEOS: true, Seed: tensor.Mix(c.o.Seed, uint64(c.answers)), BatchSize: 1,
+		RepetitionPenalty: c.o.RepetitionPenalty, Ends: func([]int) bool { return v.cut },
 		OnToken: func(_, id int, _ float32) { v.token(id) }})
-	v.say(v.stream.Flush() + "\n")
+	v.finish()
 	if v.err != nil {
 		return fmt.Errorf("standard output: %w", v.err)
 	}
@@ -231,7 +236,7 @@ func (c *chat) answer(ctx context.Context, m models.Model, line string) error {
 	c.answers, c.tokens, c.spent = c.answers+1, c.tokens+v.tokens, c.spent+took
 	c.turns = turns
 	if turns != nil {
-		c.turns = append(turns, data.Message{Role: "assistant", Content: strings.TrimSuffix(v.text.String(), "\n")})
+		c.turns = append(turns, data.Message{Role: "assistant", Content: v.heard})
 	}
 	note := ""
 	if interrupted {
@@ -245,7 +250,10 @@ func (c *chat) answer(ctx context.Context, m models.Model, line string) error {
 type voice struct {
 	chat   *chat
 	stream *tokenizer.Stream
-	text   strings.Builder
+	ids    []int  // that are text
+	heard  string // their settled text
+	said   int    // bytes of it that are written
+	cut    bool   // heard ends before a stop text
 	tokens int
 	fail   func() // ends the generation
 	err    error  // of writing
@@ -254,14 +262,40 @@ type voice struct {
 // token takes the next id; a stop id is counted and not said.
 func (v *voice) token(id int) {
 	v.tokens++
-	if !slices.Contains(v.chat.enc.Stops, id) {
-		v.say(v.stream.Push(id))
+	if slices.Contains(v.chat.enc.Stops, id) {
+		return
+	}
+	v.heard += v.stream.Push(id)
+	v.ids = append(v.ids, id)
+	shaping := &v.chat.o.Shaping
+	if len(shaping.Stop) > 0 {
+		if before, found := shaping.cut(v.chat.tok.Decode(v.ids, true)); found {
+			v.heard, v.cut = before, true
+		}
+	}
+	v.sayTo(len(v.heard) - shaping.held(v.heard))
+}
+
+// finish writes the rest of the answer and ends its line.
+func (v *voice) finish() {
+	if !v.cut {
+		v.heard += v.stream.Flush()
+	}
+	v.sayTo(len(v.heard))
+	v.say("\n")
+}
+
+// sayTo writes what has been heard up to byte n. What is held back can only grow shorter by a cut at its own beginning,
+// so n never falls behind what is said.
+func (v *voice) sayTo(n int) {
+	if n > v.said {
+		v.say(v.heard[v.said:n])
+		v.said = n
 	}
 }
 
 // say writes text; on a terminal, control characters are made visible.
 func (v *voice) say(text string) {
-	v.text.WriteString(text)
 	if v.chat.term.Interactive {
 		text = data.Printable(text)
 	}

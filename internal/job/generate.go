@@ -22,11 +22,12 @@ type GenerateOptions struct {
 	LogProbs  bool     `yaml:"logprobs" help:"write the log-probability of every token too"`
 	Base      `group:"Machine"`
 	Sampling  `group:"Sampling"`
+	Shaping   `group:"Sampling"`
 }
 
 // DefaultGenerate returns the defaults.
 func DefaultGenerate() GenerateOptions {
-	return GenerateOptions{Samples: 1, Overlong: "error", Base: defaultBase(), Sampling: defaultSampling()}
+	return GenerateOptions{Samples: 1, Overlong: "error", Base: defaultBase(), Sampling: defaultSampling(), Shaping: defaultShaping()}
 }
 
 // generated is a row of the output.
@@ -51,7 +52,7 @@ func Generate(ctx context.Context, o *GenerateOptions) (scalars map[string]float
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(needStops(o.Model, enc), leaveRoom(enc, cfg, o.MaxNewTokens)); err != nil {
+	if err := errors.Join(needStops(o.Model, enc), leaveRoom(enc, cfg, o.MaxNewTokens), o.check(o.Model, enc)); err != nil {
 		return nil, err
 	}
 	rows, err := readRows(o.Data, "", !o.Quiet)
@@ -75,9 +76,12 @@ func Generate(ctx context.Context, o *GenerateOptions) (scalars map[string]float
 			defer progress.Done()
 			defer func() { _, scalars["tokens_per_s"] = progress.Rates() }()
 		}
-		drawn, err := o.draw(ctx, m, promptIDs(prompts), o.Samples, enc.Stops, progress)
+		gen := o.options(o.Samples, enc.Stops, progress)
+		gen.RepetitionPenalty, gen.Ends = o.RepetitionPenalty, o.ends(enc)
+		drawn, err := models.Generate(ctx, m, promptIDs(prompts), gen)
 		for i, c := range drawn {
-			row := generated{PromptIDs: prompts[i/o.Samples].IDs, CompletionIDs: c.IDs, Completion: completionText(enc, c.IDs), Stopped: c.Stopped}
+			text, _ := o.cut(completionText(enc, c.IDs))
+			row := generated{PromptIDs: prompts[i/o.Samples].IDs, CompletionIDs: c.IDs, Completion: text, Stopped: c.Stopped}
 			if o.LogProbs {
 				row.LogProbs = c.LogProbs
 			}

@@ -40,6 +40,11 @@ func (d *Drawing) sampler() tensor.Sampler {
 
 // draw samples n completions for every prompt, prompt by prompt.
 func (s *Sampling) draw(ctx context.Context, m models.Model, prompts [][]int, n int, stops []int, p *metrics.Progress) ([]models.Completion, error) {
+	return models.Generate(ctx, m, prompts, s.options(n, stops, p))
+}
+
+// options are those of a generation of n completions for every prompt.
+func (s *Sampling) options(n int, stops []int, p *metrics.Progress) models.GenOptions {
 	opt := models.GenOptions{
 		MaxNewTokens: s.MaxNewTokens, NPerPrompt: n, Stop: stops, IgnoreEOS: true, Seed: s.Seed, BatchSize: s.BatchSize,
 		Sampler: s.sampler(),
@@ -48,7 +53,7 @@ func (s *Sampling) draw(ctx context.Context, m models.Model, prompts [][]int, n 
 		opt.OnToken = func(int, int, float32) { p.Tokens(1) }
 		opt.Progress = func(done, _ int) { p.Step(done) }
 	}
-	return models.Generate(ctx, m, prompts, opt)
+	return opt
 }
 
 // GoldTask is the demo's exact reward as a Rewarder.
