@@ -118,13 +118,18 @@ func TestChatStops(t *testing.T) {
 		o := chatOptions(talker(t, template))
 		o.MaxNewTokens, o.Temperature = 16, 1
 		plain, _, _ := say(t, o, "hot\n")
-		o.Stop = []string{middle(t, plain[0], 4)}
-		first, _, _ := strings.Cut(plain[0], o.Stop[0])
-		got, scalars, _ := say(t, o, "hot\n")
-		assert.Equal(t, []string{first}, got)
+		middle(t, plain[0], 4)
+		for k := 0; k+5 < len(plain[0]); k += 2 {
+			o.Stop = []string{plain[0][k : k+5]}
+			first, _, _ := strings.Cut(plain[0], o.Stop[0])
+			got, _, _ := say(t, o, "hot\n")
+			assert.Equal(t, []string{first}, got, "stop at %q", o.Stop[0])
+		}
+		o.Stop = []string{plain[0][:5]}
+		_, scalars, _ := say(t, o, "hot\n")
 		assert.Less(t, scalars["completion_tokens"], 16.0)
 		o.Stop = []string{plain[0] + "never"}
-		got, _, _ = say(t, o, "hot\n")
+		got, _, _ := say(t, o, "hot\n")
 		assert.Equal(t, plain, got, "what was held back comes in the end")
 	}
 }
