@@ -36,11 +36,7 @@ func DefaultDPO() DPOOptions {
 
 // InputPaths lists the folders inside the reference expression.
 func (o *DPOOptions) InputPaths() []string {
-	e, err := soup.ParseExpr(o.Reference, true)
-	if err != nil {
-		return nil // Validate says why
-	}
-	return e.Dirs
+	return memberDirs(o.Reference)
 }
 
 // Validate checks what the tags cannot.
@@ -93,10 +89,7 @@ func DPO(ctx context.Context, o *DPOOptions) (scalars map[string]float64, err er
 		if err != nil {
 			return err
 		}
-		save := func(dst string, m models.Model) error {
-			return models.Save(dst, m, models.SaveOptions{Tokenizer: tokenizerOf(o.Model)})
-		}
-		t, err := trainers.NewDPO(m, frozen, pairs, eval, o.DPOOptions, save)
+		t, err := trainers.NewDPO(m, frozen, pairs, eval, o.DPOOptions, saver[models.Model](o.Model))
 		if err != nil {
 			return err
 		}

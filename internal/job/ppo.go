@@ -36,11 +36,7 @@ func DefaultPPO() PPOOptions {
 
 // InputPaths lists the folders inside the reference expression.
 func (o *PPOOptions) InputPaths() []string {
-	e, err := soup.ParseExpr(o.Reference, true)
-	if err != nil {
-		return nil // Validate says why
-	}
-	return e.Dirs
+	return memberDirs(o.Reference)
 }
 
 // Validate checks what the tags cannot.

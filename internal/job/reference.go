@@ -134,3 +134,12 @@ func hashConfig(dir string) (string, error) {
 	adapter, err := checkpoint.HashFile(filepath.Join(dir, "adapter_config.json"))
 	return sum + "+" + adapter, err
 }
+
+// memberDirs lists the folders inside a reference expression; none if it cannot be read, of which Validate says why.
+func memberDirs(expression string) []string {
+	e, err := soup.ParseExpr(expression, true)
+	if err != nil {
+		return nil
+	}
+	return e.Dirs
+}

@@ -49,10 +49,7 @@ func Reward(ctx context.Context, o *RewardOptions) (scalars map[string]float64, 
 		if err != nil {
 			return err
 		}
-		save := func(dst string, s *models.Scorer) error {
-			return models.Save(dst, s, models.SaveOptions{Tokenizer: tokenizerOf(o.Model)})
-		}
-		t, err := trainers.NewReward(s, pairs, eval, o.RewardOptions, save)
+		t, err := trainers.NewReward(s, pairs, eval, o.RewardOptions, saver[*models.Scorer](o.Model))
 		if err != nil {
 			return err
 		}

@@ -31,14 +31,7 @@ func DefaultScore() ScoreOptions { return ScoreOptions{BatchSize: 16, Base: defa
 
 // InputPaths lists the folders inside the reference expression.
 func (o *ScoreOptions) InputPaths() []string {
-	if o.Reference == "" {
-		return nil
-	}
-	e, err := soup.ParseExpr(o.Reference, true)
-	if err != nil {
-		return nil
-	}
-	return e.Dirs
+	return memberDirs(o.Reference)
 }
 
 // scored is a row of the output; what does not apply is left out.

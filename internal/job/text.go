@@ -201,3 +201,10 @@ func encoded[T data.Example | data.Pair | data.Prompt | data.Ranking](d *Data, n
 	eval, err = encode(held, "held-out "+noun, say, f)
 	return train, eval, err
 }
+
+// saver returns what writes a network as a Hugging Face folder with the tokenizer files of from.
+func saver[M models.Model](from string) func(dst string, m M) error {
+	return func(dst string, m M) error {
+		return models.Save(dst, m, models.SaveOptions{Tokenizer: tokenizerOf(from)})
+	}
+}
