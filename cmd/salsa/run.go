@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 
 	"salsa/internal/fault"
-	"salsa/internal/job"
 	"salsa/internal/recipe"
+	"salsa/internal/runreport"
 	"salsa/recipes"
 
 	"github.com/spf13/cobra"
@@ -79,7 +79,7 @@ func runRecipe(cmd *cobra.Command, path string, f runFlags, kinds map[string]sta
 	}
 	for _, s := range plan.Stages {
 		if s.Kind == "report" {
-			fmt.Fprintf(cmd.ErrOrStderr(), "report: %s\n", filepath.Join(s.Dir, job.ReportPage))
+			fmt.Fprintf(cmd.ErrOrStderr(), "report: %s\n", filepath.Join(s.Dir, runreport.Page))
 		}
 	}
 	return nil

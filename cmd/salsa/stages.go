@@ -9,6 +9,7 @@ import (
 	"salsa/internal/job"
 	"salsa/internal/options"
 	"salsa/internal/recipe"
+	"salsa/internal/runreport"
 )
 
 // stageKind is one kind of recipe stage.
@@ -29,7 +30,7 @@ func stageKinds() map[string]stageKind {
 		"eval":      kindOf("1", job.DefaultEval, quietly(job.Eval)),
 		"demo-data": kindOf("1", job.DefaultDemoData, quietly(job.DemoData)),
 		"pairs":     kindOf("1", job.DefaultPairs, quietly(job.Pairs)),
-		"report":    kindOf("2", job.DefaultReport, quietly(job.Report)),
+		"report":    kindOf("2", runreport.Default, quietly(runreport.Write)),
 	}
 }
 

@@ -36,9 +36,10 @@ var may = map[string][]string{
 	"recipes": {}, // embedded text
 
 	// What a command does once its flags are read is shared by the commands and the pipeline's stages.
-	"internal/job": everything,
-	"cmd":          append([]string{"internal/job", "recipes"}, everything...),
-	"bench":        everything,
+	"internal/job":       everything,
+	"internal/runreport": {"internal", "internal/job", "eval", "models"},
+	"cmd":                append([]string{"internal/job", "internal/runreport", "recipes"}, everything...),
+	"bench":              everything,
 }
 
 // everything is all trees but those at the top of the picture.

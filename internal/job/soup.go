@@ -103,7 +103,7 @@ func (o *SoupOptions) write(members *soup.Members, shares []float64) error {
 			return err
 		}
 	}
-	sweep, err := os.ReadFile(filepath.Join(o.Out, sweepFile))
+	sweep, err := os.ReadFile(filepath.Join(o.Out, SweepFile))
 	if err != nil && !os.IsNotExist(err) {
 		return err
 	}
@@ -113,7 +113,7 @@ func (o *SoupOptions) write(members *soup.Members, shares []float64) error {
 	if sweep == nil {
 		return nil
 	}
-	return checkpoint.WriteFileAtomic(filepath.Join(o.Out, sweepFile), sweep)
+	return checkpoint.WriteFileAtomic(filepath.Join(o.Out, SweepFile), sweep)
 }
 
 // checkTypes refuses to choose silently how much of the members' precision the soup keeps.
@@ -180,7 +180,8 @@ func (o *SoupOptions) grid() ([]float64, error) {
 	}
 }
 
-const sweepFile = "sweep.json"
+// SweepFile is what a sweep leaves in its folder: a Sweep as JSON.
+const SweepFile = "sweep.json"
 
 // Sweep is sweep.json.
 type Sweep struct {
@@ -230,7 +231,7 @@ func (o *SoupOptions) sweep(ctx context.Context, grid []float64, members *soup.M
 	if err != nil {
 		return err
 	}
-	if err := checkpoint.WriteFileAtomic(filepath.Join(o.Out, sweepFile), raw); err != nil {
+	if err := checkpoint.WriteFileAtomic(filepath.Join(o.Out, SweepFile), raw); err != nil {
 		return err
 	}
 	if progress != nil {

@@ -1,4 +1,4 @@
-package job
+package runreport
 
 // From what was read to the numbers of a report.
 

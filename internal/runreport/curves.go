@@ -1,4 +1,4 @@
-package job
+package runreport
 
 // Curves of PPO and SALSA: single steps are noisy, so neighbours are averaged before anything is drawn or compared.
 

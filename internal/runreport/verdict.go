@@ -1,4 +1,4 @@
-package job
+package runreport
 
 // The verdict at the top of a report. Its words follow from the numbers by fixed rules, whichever way they fall: a
 // side is ahead if two intervals leave out 0, the paired bootstrap over prompts and Student's over seeds. The first

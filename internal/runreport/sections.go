@@ -1,4 +1,4 @@
-package job
+package runreport
 
 // Sections of a report: what was run, how it was learnt, and how to read it.
 
@@ -206,7 +206,7 @@ func (m *material) differing() string {
 }
 
 // limits says how to read the page, and how it was made.
-func (m *material) limits(o *ReportOptions) report.Section {
+func (m *material) limits(o *Options) report.Section {
 	s := report.Section{Title: "How to read this", Blocks: []report.Block{
 		report.Paragraph("**Chance.** Prompts, samples and seeds all move these numbers. The interval over prompts says what other prompts would have given with these very models; the interval over seeds says what other training runs would have given, and with few seeds it is wide. The verdict names a winner only where both leave out 0."),
 		report.Paragraph(fmt.Sprintf("**Smoothing.** A point is the mean of %s (learning curves) or %s (frontier), and the frontier's bold lines average neighbouring points too. The highest point of a noisy curve is always a little too high.", strideText(m.stride(curvePoints)), strideText(m.stride(frontierPoints)))),
@@ -238,8 +238,8 @@ func strideText(stride int) string {
 }
 
 // command is the command line that makes this report from the same folders.
-func (o *ReportOptions) command() string {
-	now, plain := options.Of(o), DefaultReport()
+func (o *Options) command() string {
+	now, plain := options.Of(o), Default()
 	before := options.Of(&plain)
 	var out strings.Builder
 	out.WriteString("salsa report")

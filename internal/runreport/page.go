@@ -1,4 +1,4 @@
-package job
+package runreport
 
 // Sections of a report: curves, the walk along α, the final evaluation and samples.
 
@@ -7,6 +7,7 @@ import (
 	"math"
 	"strings"
 
+	"salsa/internal/job"
 	"salsa/internal/report"
 )
 
@@ -213,11 +214,11 @@ func (m *material) sweepSection() report.Section {
 	var charts report.Columns
 	for _, x := range []struct {
 		title, unit string
-		of          func(p SweepPoint) *float64
+		of          func(p job.SweepPoint) *float64
 	}{
-		{"Held-out loss", "nats per token", func(p SweepPoint) *float64 { return p.Loss }},
-		{"Reward model's score", "", func(p SweepPoint) *float64 { return p.Reward }},
-		{"Gold reward", "share of the optimum", func(p SweepPoint) *float64 { return p.Gold }},
+		{"Held-out loss", "nats per token", func(p job.SweepPoint) *float64 { return p.Loss }},
+		{"Reward model's score", "", func(p job.SweepPoint) *float64 { return p.Reward }},
+		{"Gold reward", "share of the optimum", func(p job.SweepPoint) *float64 { return p.Gold }},
 	} {
 		line := report.Series{Name: nameSoup}
 		for _, p := range m.sweep.Points {

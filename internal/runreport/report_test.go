@@ -1,4 +1,4 @@
-package job
+package runreport
 
 import (
 	"context"
@@ -14,6 +14,7 @@ import (
 
 	"salsa/eval"
 	"salsa/internal/fault"
+	"salsa/internal/job"
 	"salsa/internal/metrics"
 
 	"github.com/stretchr/testify/assert"
@@ -46,10 +47,10 @@ func bend(height float64) func(step int) map[string]float64 {
 
 // world is a pipeline's folder: two SFT runs, a reward model, PPO and SALSA with as many seeds as gaps, a sweep and
 // an evaluation in which SALSA's gold exceeds PPO's of the same seed by gaps[seed-1] on every prompt.
-func world(t *testing.T, gaps ...float64) *ReportOptions {
+func world(t *testing.T, gaps ...float64) *Options {
 	t.Helper()
 	root := t.TempDir()
-	o := DefaultReport()
+	o := Default()
 	o.Title, o.Lead, o.Out = "A comparison", "A task with <tags> & signs.", filepath.Join(root, "out")
 	loss := func(step int) map[string]float64 {
 		return map[string]float64{"loss": 3 / float64(step), "eval_loss": 1.5}
@@ -59,7 +60,7 @@ func world(t *testing.T, gaps ...float64) *ReportOptions {
 		return map[string]float64{"loss": 0.5, "accuracy": 0.75, "eval_accuracy": 0.7}
 	})
 	rng := rand.New(rand.NewPCG(7, 7))
-	e := Evaluation{Samples: 2, Temperature: 1}
+	e := job.Evaluation{Samples: 2, Temperature: 1}
 	for p := range 40 {
 		e.Prompts = append(e.Prompts, fmt.Sprintf("prompt %d:", p))
 	}
@@ -68,7 +69,7 @@ func world(t *testing.T, gaps ...float64) *ReportOptions {
 		common[i] = rng.NormFloat64()
 	}
 	add := func(dir string, gold, kl float64) {
-		m := EvaluatedModel{Name: lastName(dir), Dir: dir}
+		m := job.EvaluatedModel{Name: lastName(dir), Dir: dir}
 		m.KL = map[string][]float64{}
 		for i, c := range common {
 			m.Gold, m.Reward = append(m.Gold, gold+c), append(m.Reward, 2*gold+c)
@@ -96,10 +97,10 @@ func world(t *testing.T, gaps ...float64) *ReportOptions {
 	return &o
 }
 
-func fakeSweep(members []string, losses ...float64) Sweep {
-	s := Sweep{Members: members}
+func fakeSweep(members []string, losses ...float64) job.Sweep {
+	s := job.Sweep{Members: members}
 	for i, loss := range losses {
-		s.Points = append(s.Points, SweepPoint{Alpha: float64(i) / float64(len(losses)-1), Loss: &loss, KL: map[string]float64{"sft-seed1": 1, "sft-seed2": 2}})
+		s.Points = append(s.Points, job.SweepPoint{Alpha: float64(i) / float64(len(losses)-1), Loss: &loss, KL: map[string]float64{"sft-seed1": 1, "sft-seed2": 2}})
 	}
 	return s
 }
@@ -113,9 +114,9 @@ func writeFake(t *testing.T, path string, content any) {
 }
 
 // made runs the report and returns its scalars, its numbers and its page.
-func made(t *testing.T, o *ReportOptions) (map[string]float64, findings, string) {
+func made(t *testing.T, o *Options) (map[string]float64, findings, string) {
 	t.Helper()
-	scalars, err := Report(context.Background(), o)
+	scalars, err := Write(context.Background(), o)
 	require.NoError(t, err)
 	var f findings
 	require.NoError(t, readJSON(filepath.Join(o.Out, "report.json"), &f))
@@ -130,7 +131,7 @@ func TestReportIsWrittenAgain(t *testing.T) {
 	o.Title, o.PPO, o.SALSA = "A second look", nil, nil
 	_, _, page := made(t, o)
 	assert.Contains(t, page, "A second look")
-	assert.NoFileExists(t, filepath.Join(o.Out, reportFrontier), "no chart of runs that the page does not show")
+	assert.NoFileExists(t, filepath.Join(o.Out, frontierFile), "no chart of runs that the page does not show")
 }
 
 func TestReportNumbers(t *testing.T) {
@@ -214,7 +215,7 @@ func TestReportIsReproducible(t *testing.T) {
 
 func TestReportLeavesOutWhatIsMissing(t *testing.T) {
 	root := t.TempDir()
-	o := DefaultReport()
+	o := Default()
 	o.Out = filepath.Join(root, "out")
 	o.PPO = []string{fakeRun(t, root, "ppo", "seed: 3\n", 3, func(step int) map[string]float64 {
 		return map[string]float64{keyScore: 1, keyKLStart: float64(step), keyKL: float64(step)}
@@ -225,7 +226,7 @@ func TestReportLeavesOutWhatIsMissing(t *testing.T) {
 		assert.Regexp(t, part+"[^<]*: left out, for ", page)
 	}
 
-	o = DefaultReport()
+	o = Default()
 	o.Out, o.Eval = filepath.Join(root, "out2"), world(t, 0.1, 0.1).Eval
 	_, f, page = made(t, &o)
 	assert.Equal(t, "sft", f.Table[0].Method, "with no run named, models are grouped by their names")
@@ -234,28 +235,28 @@ func TestReportLeavesOutWhatIsMissing(t *testing.T) {
 
 func TestReportRefusesBrokenInput(t *testing.T) {
 	for name, c := range map[string]struct {
-		spoil func(t *testing.T, o *ReportOptions)
+		spoil func(t *testing.T, o *Options)
 		want  string
 	}{
-		"no run.yaml": {func(t *testing.T, o *ReportOptions) {
+		"no run.yaml": {func(t *testing.T, o *Options) {
 			require.NoError(t, os.Remove(filepath.Join(o.PPO[0], "run.yaml")))
 		}, "run.yaml"},
-		"no metrics": {func(t *testing.T, o *ReportOptions) {
+		"no metrics": {func(t *testing.T, o *Options) {
 			require.NoError(t, os.Remove(filepath.Join(o.SFT[1], "metrics.jsonl")))
 		}, "metrics.jsonl"},
-		"no eval.json":  {func(_ *testing.T, o *ReportOptions) { o.Eval = o.Reward }, "eval.json"},
-		"no sweep.json": {func(_ *testing.T, o *ReportOptions) { o.Sweep = o.Reward }, "sweep.json"},
-		"not JSON": {func(t *testing.T, o *ReportOptions) {
+		"no eval.json":  {func(_ *testing.T, o *Options) { o.Eval = o.Reward }, "eval.json"},
+		"no sweep.json": {func(_ *testing.T, o *Options) { o.Sweep = o.Reward }, "sweep.json"},
+		"not JSON": {func(t *testing.T, o *Options) {
 			require.NoError(t, os.WriteFile(filepath.Join(o.Eval, "eval.json"), []byte("{"), 0o644))
 		}, "eval.json"},
-		"too few values":    {func(t *testing.T, o *ReportOptions) { shorten(t, o.Eval) }, "model ppo-seed1 has 3 values of gold for 40 prompts with 2 samples each"},
-		"output not empty":  {func(t *testing.T, o *ReportOptions) { writeFake(t, filepath.Join(o.Out, "x"), 1) }, "is not empty"},
-		"nothing evaluated": {func(t *testing.T, o *ReportOptions) { writeFake(t, filepath.Join(o.Eval, "eval.json"), Evaluation{}) }, "at least one model"},
+		"too few values":    {func(t *testing.T, o *Options) { shorten(t, o.Eval) }, "model ppo-seed1 has 3 values of gold for 40 prompts with 2 samples each"},
+		"output not empty":  {func(t *testing.T, o *Options) { writeFake(t, filepath.Join(o.Out, "x"), 1) }, "is not empty"},
+		"nothing evaluated": {func(t *testing.T, o *Options) { writeFake(t, filepath.Join(o.Eval, "eval.json"), job.Evaluation{}) }, "at least one model"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := world(t, 0.1)
 			c.spoil(t, o)
-			_, err := Report(context.Background(), o)
+			_, err := Write(context.Background(), o)
 			var f *fault.Error
 			require.ErrorAs(t, err, &f)
 			assert.Contains(t, err.Error(), c.want)
@@ -266,7 +267,7 @@ func TestReportRefusesBrokenInput(t *testing.T) {
 // shorten cuts off PPO's gold in an eval.json.
 func shorten(t *testing.T, dir string) {
 	t.Helper()
-	var e Evaluation
+	var e job.Evaluation
 	path := filepath.Join(dir, "eval.json")
 	require.NoError(t, readJSON(path, &e))
 	for i := range e.Models {
@@ -310,7 +311,7 @@ func TestFixedDigits(t *testing.T) {
 }
 
 func TestReportCommandCanBeTyped(t *testing.T) {
-	o := ReportOptions{Title: "it's $5", PPO: []string{"a", "b"}, BaseName: "sft", Out: "o"}
+	o := Options{Title: "it's $5", PPO: []string{"a", "b"}, BaseName: "sft", Out: "o"}
 	assert.Equal(t, "salsa report \\\n  --title 'it'\\''s $5' \\\n  --ppo a,b \\\n  --base-name sft \\\n  --out o", o.command())
 }
 

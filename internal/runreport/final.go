@@ -1,4 +1,4 @@
-package job
+package runreport
 
 // Sections of a report about eval.json: the table, its pictures, and samples side by side.
 
@@ -8,7 +8,10 @@ import (
 	"slices"
 	"strings"
 
+	"salsa/internal/job"
 	"salsa/internal/report"
+
+	"gonum.org/v1/gonum/stat"
 )
 
 // finalSection is the final evaluation on held-out prompts.
@@ -178,7 +181,7 @@ func (m *material) heldOutFrontier(list []contender) (chart report.ScatterChart,
 			if c.seeds[i] != "" {
 				name = "seed " + c.seeds[i]
 			}
-			g.Lines = append(g.Lines, report.Trace{Name: name, Points: []report.Point{{X: mean(kl.of(model)), Y: mean(reward.of(model))}}})
+			g.Lines = append(g.Lines, report.Trace{Name: name, Points: []report.Point{{X: stat.Mean(kl.of(model), nil), Y: stat.Mean(reward.of(model), nil)}}})
 		}
 		if len(g.Lines) > 0 {
 			chart.Groups = append(chart.Groups, g)
@@ -199,7 +202,7 @@ func (m *material) perModel() report.Block {
 		row := []report.Cell{report.Text(model.Name)}
 		for _, x := range measures {
 			if values := x.of(model); len(values) > 0 {
-				row = append(row, report.Text(fixedDigits(mean(values), x.digits)))
+				row = append(row, report.Text(fixedDigits(stat.Mean(values, nil), x.digits)))
 			} else {
 				row = append(row, report.Text("–"))
 			}
@@ -215,7 +218,7 @@ const shownSamples = 6
 // samplesSection sets the answers of the start policy, PPO and SALSA side by side.
 func (m *material) samplesSection(list []contender) report.Section {
 	s := report.Section{Title: "Samples"}
-	var shown []*EvaluatedModel
+	var shown []*job.EvaluatedModel
 	var names []string
 	for _, name := range []string{m.display(m.base), namePPO, nameSALSA} {
 		if c := find(list, name); c != nil && len(c.models[0].Text) > 0 {
@@ -245,7 +248,7 @@ func (m *material) samplesSection(list []contender) report.Section {
 }
 
 // answerOf is a sample with its gold reward below it, or the reward model's score where there is no gold.
-func answerOf(e *EvaluatedModel, at int) report.Sample {
+func answerOf(e *job.EvaluatedModel, at int) report.Sample {
 	a := report.Sample{Text: strings.TrimSpace(e.Text[at]), Score: math.NaN()}
 	var notes []string
 	switch {

@@ -1,4 +1,4 @@
-package job
+package runreport
 
 // salsa report: what a comparison of PPO and SALSA found, as one HTML file. Every sentence about the outcome is
 // computed from the run folders; none of them knows beforehand who wins.
@@ -17,16 +17,16 @@ import (
 	"salsa/internal/report"
 )
 
-// ReportPage is the file in a report's folder that people open.
-const ReportPage = "report.html"
+// Page is the file in a report's folder that people open.
+const Page = "report.html"
 
 const (
-	reportNumbers  = "report.json"
-	reportFrontier = "frontier.svg"
+	numbersFile  = "report.json"
+	frontierFile = "frontier.svg"
 )
 
-// ReportOptions are the options of `salsa report`.
-type ReportOptions struct {
+// Options are the options of `salsa report`.
+type Options struct {
 	Title    string   `yaml:"title" help:"headline of the report"`
 	Lead     string   `yaml:"lead" help:"the task in a few words, printed under the headline"`
 	SFT      []string `yaml:"sft" input:"path" arg:"DIRS" help:"run folders of supervised fine-tuning; the first is where PPO and SALSA start"`
@@ -41,20 +41,20 @@ type ReportOptions struct {
 	JSON     bool     `yaml:"json" help:"end with one line of JSON on standard output: the main numbers" hash:"-"`
 }
 
-// DefaultReport returns the defaults.
-func DefaultReport() ReportOptions { return ReportOptions{Title: "PPO and SALSA"} }
+// Default returns the defaults.
+func Default() Options { return Options{Title: "PPO and SALSA"} }
 
 // Validate checks what the tags cannot.
-func (o *ReportOptions) Validate() error {
+func (o *Options) Validate() error {
 	if len(o.PPO)+len(o.SALSA) == 0 && o.Eval == "" {
 		return fault.Inputf("nothing to report: give --ppo and --salsa run folders, or --eval with an eval.json")
 	}
 	return nil
 }
 
-// Report runs the job. It writes OUT/report.html, OUT/report.json (the numbers behind the page) and, where PPO or
+// Write runs the job. It writes OUT/report.html, OUT/report.json (the numbers behind the page) and, where PPO or
 // SALSA ran, OUT/frontier.svg. Parts that are missing are named in the page, not guessed.
-func Report(_ context.Context, o *ReportOptions) (map[string]float64, error) {
+func Write(_ context.Context, o *Options) (map[string]float64, error) {
 	m, err := o.read()
 	if err != nil {
 		return nil, err
@@ -71,11 +71,11 @@ func Report(_ context.Context, o *ReportOptions) (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := page.WriteFile(filepath.Join(o.Out, ReportPage)); err != nil {
+	if err := page.WriteFile(filepath.Join(o.Out, Page)); err != nil {
 		return nil, err
 	}
 	if charts := m.frontierCharts(m.stride(frontierPoints)); len(charts) > 0 {
-		if err := report.WriteSVGFile(filepath.Join(o.Out, reportFrontier), charts[0], page.Series...); err != nil {
+		if err := report.WriteSVGFile(filepath.Join(o.Out, frontierFile), charts[0], page.Series...); err != nil {
 			return nil, err
 		}
 	}
@@ -83,26 +83,26 @@ func Report(_ context.Context, o *ReportOptions) (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f.scalars(), checkpoint.WriteFileAtomic(filepath.Join(o.Out, reportNumbers), append(raw, '\n'))
+	return f.scalars(), checkpoint.WriteFileAtomic(filepath.Join(o.Out, numbersFile), append(raw, '\n'))
 }
 
 // prepareOut accepts the folder of an earlier report too: its files are replaced.
-func (o *ReportOptions) prepareOut() error {
+func (o *Options) prepareOut() error {
 	entries, err := os.ReadDir(o.Out)
 	foreign := func(e fs.DirEntry) bool {
-		return !slices.Contains([]string{ReportPage, reportNumbers, reportFrontier}, e.Name())
+		return !slices.Contains([]string{Page, numbersFile, frontierFile}, e.Name())
 	}
 	if err != nil || len(entries) == 0 || slices.ContainsFunc(entries, foreign) {
 		return checkpoint.PrepareOut(o.Out, false)
 	}
-	if err := os.Remove(filepath.Join(o.Out, reportFrontier)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fault.Inputf("%s: cannot be replaced: %w; choose another --out", filepath.Join(o.Out, reportFrontier), errors.Unwrap(err))
+	if err := os.Remove(filepath.Join(o.Out, frontierFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fault.Inputf("%s: cannot be replaced: %w; choose another --out", filepath.Join(o.Out, frontierFile), errors.Unwrap(err))
 	}
 	return nil
 }
 
 // page puts the report together.
-func (m *material) page(o *ReportOptions, f *findings, list []contender) (*report.Report, error) {
+func (m *material) page(o *Options, f *findings, list []contender) (*report.Report, error) {
 	ran, err := m.whatRan(f)
 	if err != nil {
 		return nil, err

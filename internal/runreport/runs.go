@@ -1,4 +1,4 @@
-package job
+package runreport
 
 // What a report reads from disk. A folder that is not named is left out; one that is named must be whole.
 
@@ -15,6 +15,7 @@ import (
 
 	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
+	"salsa/internal/job"
 	"salsa/internal/metrics"
 	"salsa/internal/options"
 	"salsa/internal/recipe"
@@ -34,9 +35,9 @@ type ranRun struct {
 // material is everything a report is made of.
 type material struct {
 	sft, ppo, salsa []*ranRun
-	reward          *ranRun     // nil: none
-	sweep           *Sweep      // nil: none
-	eval            *Evaluation // nil: none
+	reward          *ranRun         // nil: none
+	sweep           *job.Sweep      // nil: none
+	eval            *job.Evaluation // nil: none
 	state           *recipe.State
 	gold            bool   // an exact reward was measured
 	base            string // name of the common KL reference in eval.json
@@ -46,7 +47,7 @@ type material struct {
 // seedSuffix is how a recipe names the stages of one kind that differ in their seed.
 var seedSuffix = regexp.MustCompile(`-seed(\d+)$`)
 
-func (o *ReportOptions) read() (*material, error) {
+func (o *Options) read() (*material, error) {
 	m := &material{soup: "soup", base: o.BaseName, state: &recipe.State{}}
 	if o.Soup != "" {
 		m.soup = lastName(o.Soup)
@@ -73,11 +74,11 @@ func (o *ReportOptions) read() (*material, error) {
 		return nil, err
 	}
 	if o.Eval != "" {
-		m.eval = &Evaluation{}
+		m.eval = &job.Evaluation{}
 		if err := readJSON(filepath.Join(o.Eval, "eval.json"), m.eval); err != nil {
 			return nil, err
 		}
-		if err := m.eval.check(o.Eval); err != nil {
+		if err := check(m.eval, o.Eval); err != nil {
 			return nil, err
 		}
 	}
@@ -161,7 +162,7 @@ func (r *ranRun) steps() int {
 func (r *ranRun) has(key string) bool { _, ok := r.lastOf(key); return ok }
 
 // readSweep reads sweep.json: of --sweep, where it must be, or of --soup, where it may be.
-func (o *ReportOptions) readSweep() (*Sweep, error) {
+func (o *Options) readSweep() (*job.Sweep, error) {
 	dir := o.Sweep
 	if dir == "" {
 		dir = o.Soup
@@ -169,8 +170,8 @@ func (o *ReportOptions) readSweep() (*Sweep, error) {
 	if dir == "" {
 		return nil, nil
 	}
-	s := &Sweep{}
-	err := readJSON(filepath.Join(dir, sweepFile), s)
+	s := &job.Sweep{}
+	err := readJSON(filepath.Join(dir, job.SweepFile), s)
 	if o.Sweep == "" && errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -190,7 +191,7 @@ func readJSON(path string, into any) error {
 }
 
 // check holds the arrays of an eval.json against its number of prompts, so that no later step need ask.
-func (e *Evaluation) check(dir string) error {
+func check(e *job.Evaluation, dir string) error {
 	path := filepath.Join(dir, "eval.json")
 	n := len(e.Prompts) * e.Samples
 	for _, m := range e.Models {
@@ -233,7 +234,7 @@ func (m *material) hasGold() bool {
 }
 
 // readState reads the state.json of the pipeline whose stages the folders are; an empty one if they are none.
-func (m *material) readState(o *ReportOptions) (*recipe.State, error) {
+func (m *material) readState(o *Options) (*recipe.State, error) {
 	dirs := append(append(append([]string{}, o.PPO...), o.SALSA...), o.SFT...)
 	if o.Eval != "" {
 		dirs = append(dirs, o.Eval)

@@ -1,4 +1,4 @@
-package job
+package runreport
 
 // The statistics of a report over eval.json. The unit of chance is the prompt: a prompt's samples, and the seeds of
 // a method, are averaged before prompts are resampled.
@@ -9,6 +9,9 @@ import (
 	"slices"
 
 	"salsa/eval"
+	"salsa/internal/job"
+
+	"gonum.org/v1/gonum/stat"
 )
 
 // Names of the methods, as the page prints them.
@@ -22,32 +25,32 @@ const (
 type contender struct {
 	name   string
 	seeds  []string
-	models []*EvaluatedModel
+	models []*job.EvaluatedModel
 }
 
 // measure is one quantity of a sample.
 type measure struct {
 	key, title string
 	digits     int
-	of         func(m *EvaluatedModel) []float64 // per sample; nil where it was not measured
+	of         func(m *job.EvaluatedModel) []float64 // per sample; nil where it was not measured
 }
 
 // measures lists what the evaluation holds, in the order of the table.
 func (m *material) measures() []measure {
 	all := []measure{
-		{"gold", "gold reward", 3, func(e *EvaluatedModel) []float64 { return e.Gold }},
-		{"reward", "reward model's score", 3, func(e *EvaluatedModel) []float64 { return e.Reward }},
-		{"kl", "KL to " + m.display(m.base), 2, func(e *EvaluatedModel) []float64 { return e.KL[m.base] }},
-		{"kl_soup", "KL to the soup", 2, func(e *EvaluatedModel) []float64 { return e.KL[m.soup] }},
-		{"length", "tokens", 1, func(e *EvaluatedModel) []float64 { return lengthsOf(e) }},
-		{"ended", "ended by itself", 3, func(e *EvaluatedModel) []float64 { return endedOf(e) }},
+		{"gold", "gold reward", 3, func(e *job.EvaluatedModel) []float64 { return e.Gold }},
+		{"reward", "reward model's score", 3, func(e *job.EvaluatedModel) []float64 { return e.Reward }},
+		{"kl", "KL to " + m.display(m.base), 2, func(e *job.EvaluatedModel) []float64 { return e.KL[m.base] }},
+		{"kl_soup", "KL to the soup", 2, func(e *job.EvaluatedModel) []float64 { return e.KL[m.soup] }},
+		{"length", "tokens", 1, func(e *job.EvaluatedModel) []float64 { return lengthsOf(e) }},
+		{"ended", "ended by itself", 3, func(e *job.EvaluatedModel) []float64 { return endedOf(e) }},
 	}
 	return slices.DeleteFunc(all, func(x measure) bool {
-		return !slices.ContainsFunc(m.eval.Models, func(e EvaluatedModel) bool { return len(x.of(&e)) > 0 })
+		return !slices.ContainsFunc(m.eval.Models, func(e job.EvaluatedModel) bool { return len(x.of(&e)) > 0 })
 	})
 }
 
-func lengthsOf(e *EvaluatedModel) []float64 {
+func lengthsOf(e *job.EvaluatedModel) []float64 {
 	out := make([]float64, len(e.Length))
 	for i, n := range e.Length {
 		out[i] = float64(n)
@@ -55,7 +58,7 @@ func lengthsOf(e *EvaluatedModel) []float64 {
 	return out
 }
 
-func endedOf(e *EvaluatedModel) []float64 {
+func endedOf(e *job.EvaluatedModel) []float64 {
 	out := make([]float64, len(e.Ended))
 	for i, ended := range e.Ended {
 		if ended {
@@ -102,7 +105,7 @@ func (m *material) contenders() []contender {
 }
 
 // place names the method and the seed of an evaluated model: by its folder, or by its name if the folder has moved.
-func (m *material) place(e *EvaluatedModel) (method, seed string) {
+func (m *material) place(e *job.EvaluatedModel) (method, seed string) {
 	for _, group := range []struct {
 		name string
 		runs []*ranRun
@@ -190,7 +193,7 @@ func differ(a, b *contender, x measure, samples int) (d difference, ok bool, err
 			continue
 		}
 		d.seeds = append(d.seeds, seed)
-		d.perSeed = append(d.perSeed, mean(p.perPrompt(x, samples))-mean(q.perPrompt(x, samples)))
+		d.perSeed = append(d.perSeed, stat.Mean(p.perPrompt(x, samples), nil)-stat.Mean(q.perPrompt(x, samples), nil))
 	}
 	if len(d.perSeed) < 2 {
 		return d, true, nil
@@ -227,7 +230,7 @@ func (d *difference) beyondPrompts() bool { return d.interval.Excludes(0) }
 func (d *difference) beyondSeeds() bool { return d.overSeed != nil && d.overSeed.Excludes(0) }
 
 // winRate plays every seed of a against every seed of b, sample by sample; games of a prompt are one cluster.
-func winRate(a, b *contender, x measure, e *Evaluation) (w eval.WinRate, ok bool, err error) {
+func winRate(a, b *contender, x measure, e *job.Evaluation) (w eval.WinRate, ok bool, err error) {
 	var first, second []float64
 	var clusters []string
 	for _, p := range a.models {
