@@ -1,5 +1,5 @@
 // The order in which examples are visited: a shuffle that depends only on seed and epoch, with a cursor that
-// can be saved in the middle of an epoch, and weighted mixtures of several data sets.
+// can be saved in the middle of an epoch. Weighted mixtures are in mixture.go.
 package data
 
 import (

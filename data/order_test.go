@@ -58,38 +58,3 @@ func TestOrderRefusesForeignStates(t *testing.T) {
 	assert.ErrorContains(t, NewOrder(7, 3, true).Restore([]byte(`{`)), "saved state")
 	assert.Panics(t, func() { NewOrder(0, 1, true) })
 }
-
-func TestMixtureKeepsItsProportions(t *testing.T) {
-	m, err := NewMixture([]int{10, 4, 5}, []float64{3, 1, 0}, 1, true)
-	require.NoError(t, err)
-	counts := make([]int, 3)
-	for n := 1; n <= 400; n++ {
-		counts[m.Next(1)[0].Source]++
-		assert.InDelta(t, 0.75*float64(n), float64(counts[0]), 1, "after %d draws", n)
-	}
-	assert.Equal(t, []int{300, 100, 0}, counts)
-	assert.Equal(t, []float64{30, 25, 0}, m.Epochs())
-}
-
-func TestMixtureResumes(t *testing.T) {
-	m, err := NewMixture([]int{10, 4}, []float64{2, 1}, 1, true)
-	require.NoError(t, err)
-	m.Next(17)
-	saved, err := m.State()
-	require.NoError(t, err)
-	resumed, err := NewMixture([]int{10, 4}, []float64{2, 1}, 1, true)
-	require.NoError(t, err)
-	require.NoError(t, resumed.Restore(saved))
-	assert.Equal(t, m.Next(30), resumed.Next(30))
-
-	other, err := NewMixture([]int{10, 4}, []float64{1, 1}, 1, true)
-	require.NoError(t, err)
-	assert.ErrorContains(t, other.Restore(saved), "weights")
-}
-
-func TestMixtureRefusesBadWeights(t *testing.T) {
-	for _, weights := range [][]float64{{1}, {0, 0}, {-1, 2}} {
-		_, err := NewMixture([]int{1, 2}, weights, 1, false)
-		assert.Error(t, err)
-	}
-}

@@ -1,5 +1,5 @@
 // Packing: several short examples in one row, so that little of a batch is padding. Documents stay apart by
-// their lengths, from which collation makes position and document ids; attention must not cross them.
+// their lengths, from which models.Pack makes position and document ids; attention must not cross them.
 package data
 
 import (
@@ -25,6 +25,7 @@ type Pack struct {
 	IDs     []int
 	Mask    []bool // the first token of a document is never a target
 	Lengths []int  // of the documents, in order; their sum is len(IDs)
+	Rows    []*Row // the documents' origins, in order
 }
 
 // PackExamples fills rows of at most length tokens. It returns the rows and the number of tokens cut off (only
@@ -35,7 +36,7 @@ func PackExamples(examples []Example, length int, how Packing) (rows []Pack, cut
 	}
 	pieces, total := make([]piece, 0, len(examples)), 0
 	for _, x := range examples {
-		pieces = append(pieces, piece{x.IDs, x.Mask})
+		pieces = append(pieces, piece{x.IDs, x.Mask, x.Row})
 		total += len(x.IDs)
 	}
 	length = min(length, max(2, total)) // a context without end must not size the tables
@@ -59,9 +60,10 @@ func PackExamples(examples []Example, length int, how Packing) (rows []Pack, cut
 type piece struct {
 	ids  []int
 	mask []bool
+	row  *Row
 }
 
-func (p piece) slice(from, to int) piece { return piece{p.ids[from:to], p.mask[from:to]} }
+func (p piece) slice(from, to int) piece { return piece{p.ids[from:to], p.mask[from:to], p.row} }
 
 // add appends a piece as a document of its own. Its first token has no context, hence is no target.
 func (r *Pack) add(p piece) {
@@ -73,6 +75,7 @@ func (r *Pack) add(p piece) {
 	r.Mask = append(r.Mask, p.mask...)
 	r.Mask[start] = false
 	r.Lengths = append(r.Lengths, len(p.ids))
+	r.Rows = append(r.Rows, p.row)
 }
 
 // split cuts pieces into parts of at most length tokens.

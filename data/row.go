@@ -1,6 +1,6 @@
 // Package data turns files of demonstrations, preferences and prompts into token sequences for
 // training: readers that stream rows, an encoder that marks which tokens are targets, a shuffled
-// order that can be saved mid-epoch, collation, packing, chat templates and a report on the data.
+// order that can be saved mid-epoch, mixtures, packing, chat templates and a report on the data.
 //
 // This file holds the row: what one line of any supported file means, whatever its keys were called.
 // Nothing in this package uses libtorch; everything it makes are Go slices.
@@ -62,6 +62,9 @@ type Row struct {
 
 	Margin    float64 // how much better chosen is than rejected, if the file says so
 	HasMargin bool
+
+	Mix    *Mix // weights by which files are drawn from; nil: every row once an epoch
+	Source int  // the row's file in Mix
 }
 
 // At names the row's place, "rows.jsonl:31", for error messages.

@@ -37,21 +37,25 @@ func unpacked(examples []data.Example) []packed {
 	return rows
 }
 
-// packRows lays examples into rows of at most length tokens if the options ask for it.
+// packRows lays examples into rows of at most length tokens if the options ask for it; files that are drawn by weight
+// are packed one by one.
 func packRows(examples []data.Example, o SFTOptions, length int) ([]packed, error) {
 	if !o.Packing {
 		return unpacked(examples), nil
 	}
-	packs, _, err := data.PackExamples(examples, length, data.Packing(o.PackingStrategy))
-	if err != nil {
-		return nil, err
-	}
-	rows := make([]packed, len(packs))
-	for i, p := range packs {
-		at := 0
-		for _, n := range p.Lengths {
-			rows[i] = append(rows[i], data.Example{IDs: p.IDs[at : at+n], Mask: p.Mask[at : at+n]})
-			at += n
+	var rows []packed
+	for _, part := range bySource(examples) {
+		packs, _, err := data.PackExamples(part, length, data.Packing(o.PackingStrategy))
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range packs {
+			at, row := 0, packed{}
+			for i, n := range p.Lengths {
+				row = append(row, data.Example{IDs: p.IDs[at : at+n], Mask: p.Mask[at : at+n], Row: p.Rows[i]})
+				at += n
+			}
+			rows = append(rows, row)
 		}
 	}
 	return rows, nil

@@ -30,7 +30,7 @@ type DPO struct {
 	ref    *Reference // nil once read, or not needed
 	pairs  []preference
 	eval   []preference // held out; may be empty
-	order  *data.Order
+	order  data.Walk
 	save   SaveFunc
 	step   int
 	tokens int // seen so far
@@ -49,8 +49,12 @@ func NewDPO(m models.Model, ref *Reference, pairs, eval []data.Pair, opts DPOOpt
 	if err := checkPairs(slices.Concat(pairs, eval)); err != nil {
 		return nil, err
 	}
+	order, err := walkOver(&opts.Common, pairs, pairOrigin)
+	if err != nil {
+		return nil, err
+	}
 	d := &DPO{opts: opts, method: pairMethods[opts.Loss], model: m, pairs: without(pairs), eval: without(eval),
-		save: save, order: data.NewOrder(len(pairs), opts.Seed, opts.Shuffle)}
+		save: save, order: order}
 	if d.method.free {
 		return d, nil
 	}
@@ -132,7 +136,7 @@ func placeOf(p data.Pair, i int) string {
 func (d *DPO) Params() []nn.Param { return prefixed("", d.model) }
 
 // Steps implements Trainer.
-func (d *DPO) Steps() int { return d.opts.steps(len(d.pairs), d.opts.BatchSize) }
+func (d *DPO) Steps() int { return d.opts.steps(d.order.Len(), d.opts.BatchSize) }
 
 // Step implements Trainer.
 func (d *DPO) Step(ctx context.Context, u *Update) (Result, error) {

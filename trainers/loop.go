@@ -95,11 +95,13 @@ func (l *Loop) Run(ctx context.Context, t Trainer) (scalars map[string]float64, 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.logs.close()) }()
+	l.tellOfData()
 	for l.step < t.Steps() {
 		if err := l.takeStep(ctx); err != nil {
 			return nil, err
 		}
 	}
+	l.tellOfMixture()
 	return l.finish(ctx)
 }
 

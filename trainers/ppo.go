@@ -85,7 +85,7 @@ type PPO struct {
 	opts    PPOOptions
 	cast    Cast
 	prompts []data.Prompt
-	order   *data.Order
+	order   data.Walk
 	kl      *KLController
 	norm    *ScoreNorm // nil until fitted, or not wanted
 	step    int
@@ -108,9 +108,12 @@ func NewPPO(cast Cast, prompts []data.Prompt, opts PPOOptions, log *SampleLog, s
 	if err := noNoise(cast); err != nil {
 		return nil, err
 	}
-	return &PPO{opts: opts, cast: cast, prompts: prompts, samples: log, save: save,
-		order: data.NewOrder(len(prompts), opts.Seed, opts.Shuffle),
-		kl:    NewKLController(opts.KLCoef, opts.KLTarget, opts.KLHorizon)}, nil
+	order, err := walkOver(&opts.Common, prompts, promptOrigin)
+	if err != nil {
+		return nil, err
+	}
+	return &PPO{opts: opts, cast: cast, prompts: prompts, samples: log, save: save, order: order,
+		kl: NewKLController(opts.KLCoef, opts.KLTarget, opts.KLHorizon)}, nil
 }
 
 // Params implements Trainer: the policy's and the value network's.
@@ -119,7 +122,7 @@ func (p *PPO) Params() []nn.Param {
 }
 
 // Steps implements Trainer: one step is one batch of experience.
-func (p *PPO) Steps() int { return p.opts.steps(len(p.prompts), p.opts.BatchSize) }
+func (p *PPO) Steps() int { return p.opts.steps(p.order.Len(), p.opts.BatchSize) }
 
 // Step implements Trainer: sample, score, estimate advantages, then several epochs of clipped updates.
 func (p *PPO) Step(ctx context.Context, u *Update) (Result, error) {

@@ -34,7 +34,7 @@ type Reward struct {
 	model *models.Scorer
 	pairs []data.Pair
 	eval  []data.Pair // held out; may be empty
-	order *data.Order
+	order data.Walk
 	save  ScorerSaveFunc
 }
 
@@ -46,15 +46,18 @@ func NewReward(m *models.Scorer, pairs, eval []data.Pair, opts RewardOptions, sa
 	if len(pairs) == 0 {
 		return nil, fault.Inputf("no preference pairs are left after encoding; check --data and --max-length")
 	}
-	return &Reward{opts: opts, model: m, pairs: pairs, eval: eval, save: save,
-		order: data.NewOrder(len(pairs), opts.Seed, opts.Shuffle)}, nil
+	order, err := walkOver(&opts.Common, pairs, pairOrigin)
+	if err != nil {
+		return nil, err
+	}
+	return &Reward{opts: opts, model: m, pairs: pairs, eval: eval, save: save, order: order}, nil
 }
 
 // Params implements Trainer.
 func (r *Reward) Params() []nn.Param { return prefixed("", r.model) }
 
 // Steps implements Trainer.
-func (r *Reward) Steps() int { return r.opts.steps(len(r.pairs), r.opts.BatchSize) }
+func (r *Reward) Steps() int { return r.opts.steps(r.order.Len(), r.opts.BatchSize) }
 
 // Step implements Trainer.
 func (r *Reward) Step(ctx context.Context, u *Update) (Result, error) {

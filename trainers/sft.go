@@ -34,7 +34,7 @@ type SFT struct {
 	model  models.Model
 	rows   []packed
 	eval   []data.Example // held out; may be empty
-	order  *data.Order
+	order  data.Walk
 	save   SaveFunc
 	step   int
 	tokens int // seen so far
@@ -55,15 +55,18 @@ func NewSFT(m models.Model, examples, eval []data.Example, opts SFTOptions, maxL
 	if err != nil {
 		return nil, err
 	}
-	return &SFT{opts: opts, model: m, rows: rows, eval: eval, save: save,
-		order: data.NewOrder(len(rows), opts.Seed, opts.Shuffle)}, nil
+	order, err := walkOver(&opts.Common, rows, packed.origin)
+	if err != nil {
+		return nil, err
+	}
+	return &SFT{opts: opts, model: m, rows: rows, eval: eval, save: save, order: order}, nil
 }
 
 // Params implements Trainer.
 func (s *SFT) Params() []nn.Param { return prefixed("", s.model) }
 
 // Steps implements Trainer.
-func (s *SFT) Steps() int { return s.opts.steps(len(s.rows), s.opts.BatchSize) }
+func (s *SFT) Steps() int { return s.opts.steps(s.order.Len(), s.opts.BatchSize) }
 
 // Step implements Trainer.
 func (s *SFT) Step(ctx context.Context, u *Update) (Result, error) {

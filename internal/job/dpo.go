@@ -44,6 +44,9 @@ func (o *DPOOptions) Validate() error {
 	if err := o.DPOOptions.Validate(); err != nil {
 		return err
 	}
+	if err := o.checkWeights(); err != nil {
+		return err
+	}
 	if o.Reference == "" && !o.NeedsReference() {
 		return nil
 	}

@@ -44,6 +44,9 @@ func (o *PPOOptions) Validate() error {
 	if _, err := soup.ParseExpr(o.Reference, o.Extrapolate); err != nil {
 		return err
 	}
+	if err := o.checkWeights(); err != nil {
+		return err
+	}
 	return o.PPOOptions.Validate()
 }
 

@@ -22,6 +22,9 @@ func DefaultReward() RewardOptions {
 	return RewardOptions{Training: defaultTraining(), RewardOptions: trainers.DefaultReward()}
 }
 
+// Validate checks what the tags cannot.
+func (o *RewardOptions) Validate() error { return o.checkWeights() }
+
 // Reward runs the job.
 func Reward(ctx context.Context, o *RewardOptions) (scalars map[string]float64, err error) {
 	cfg, err := models.Check(o.Model, models.AnyKind)

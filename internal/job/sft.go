@@ -38,7 +38,7 @@ func (o *SFTOptions) Validate() error {
 	if o.FromConfig != "" && o.LoRARank > 0 {
 		return fault.Inputf("--lora-rank freezes the weights, and those of --from-config are random; leave it out, or give --model DIR")
 	}
-	return nil
+	return o.checkWeights()
 }
 
 // SFT runs the job.

@@ -19,10 +19,11 @@ import (
 
 // Data are the options that name training data.
 type Data struct {
-	Data     []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"rows to train on: .jsonl, .json, .txt, .parquet, also .gz or .zst"`
-	EvalData []string `yaml:"eval_data" input:"path" arg:"FILES" help:"held-out rows, measured but never trained on"`
-	Holdout  float64  `yaml:"holdout" help:"share of --data that is held out, chosen by each prompt's hash: SFT, reward model and PPO hold out the same prompts" check:">=0,<1"`
-	Split    string   `yaml:"separator" help:"text between the documents of a .txt file; empty: blank lines"`
+	Data     []string  `yaml:"data" required:"true" input:"path" arg:"FILES" help:"rows to train on: .jsonl, .json, .txt, .parquet, also .gz or .zst"`
+	Weights  []float64 `yaml:"data_weights" arg:"W,W,..." help:"draw rows from the files of --data in these proportions, one per file (0.7,0.3), each file in its own shuffled order; an epoch stays as many rows as the files hold. Empty: every row once an epoch"`
+	EvalData []string  `yaml:"eval_data" input:"path" arg:"FILES" help:"held-out rows, measured but never trained on"`
+	Holdout  float64   `yaml:"holdout" help:"share of --data that is held out, chosen by each prompt's hash: SFT, reward model and PPO hold out the same prompts" check:">=0,<1"`
+	Split    string    `yaml:"separator" help:"text between the documents of a .txt file; empty: blank lines"`
 }
 
 // newEncoder builds the encoder of a model folder. If the folder has no tokenizer it encodes rows of ids only.
@@ -160,9 +161,53 @@ func splitRows(rows []data.Row, share float64) (train, eval []data.Row) {
 	return train, eval
 }
 
+// checkWeights refuses weights that cannot mix the files of --data.
+func (d *Data) checkWeights() error {
+	_, err := d.mix()
+	return err
+}
+
+// mix returns the weights of the files; nil if there are none.
+func (d *Data) mix() (*data.Mix, error) {
+	if len(d.Weights) == 0 {
+		return nil, nil
+	}
+	mix, err := data.NewMix(d.Data, d.Weights)
+	if err != nil {
+		return nil, fault.Inputf("--data-weights: %w", err)
+	}
+	return mix, nil
+}
+
+// read reads the files of --data and ties their rows to their weights; a file of weight 0 is left out.
+func (d *Data) read(say bool) ([]data.Row, error) {
+	mix, err := d.mix()
+	if err != nil {
+		return nil, err
+	}
+	if mix == nil {
+		return readRows(d.Data, d.Split, say)
+	}
+	var rows []data.Row
+	for i, path := range d.Data {
+		if mix.Weights[i] == 0 {
+			continue
+		}
+		more, err := readRows([]string{path}, d.Split, say)
+		if err != nil {
+			return nil, err
+		}
+		for j := range more {
+			more[j].Mix, more[j].Source = mix, i
+		}
+		rows = append(rows, more...)
+	}
+	return rows, nil
+}
+
 // load reads and splits the data; the held-out rows are those of EvalData and of the share.
 func (d *Data) load(say bool) (train, eval []data.Row, err error) {
-	rows, err := readRows(d.Data, d.Split, say)
+	rows, err := d.read(say)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -16,34 +16,6 @@ func exampleOf(first, n int) Example {
 	return x
 }
 
-func TestCollatePadsRightAndMasksByLength(t *testing.T) {
-	pad := 7 // also a real token of the first row: only lengths may tell padding
-	b := Collate([]Example{
-		{IDs: []int{5, 7, 7}, Mask: []bool{false, true, true}},
-		{IDs: []int{9}, Mask: []bool{false}},
-	}, pad)
-	assert.Equal(t, [][]int{{5, 7, 7}, {9, 7, 7}}, b.IDs)
-	assert.Equal(t, []int{3, 1}, b.Lengths)
-	assert.Equal(t, [][]bool{{false, true, true}, {false, false, false}}, b.Mask)
-	assert.Equal(t, [][]int{{0, 1, 2}, {0, 0, 0}}, b.Pos)
-	assert.Equal(t, [][]int{{0, 0, 0}, {0, -1, -1}}, b.Docs)
-	assert.Equal(t, [][]int{{7, 7, Ignore}, {Ignore, Ignore, Ignore}}, b.Targets())
-	assert.Equal(t, 2, b.NumTargets())
-	assert.Equal(t, 3, b.T())
-	assert.Equal(t, []int64{5, 7, 7, 9, 7, 7}, Flatten(b.IDs))
-	assert.Zero(t, (&Batch{}).T())
-}
-
-func TestCollatePromptsPadsLeft(t *testing.T) {
-	b := CollatePrompts([][]int{{1, 2, 3}, {4}}, 0)
-	assert.Equal(t, [][]int{{1, 2, 3}, {0, 0, 4}}, b.IDs)
-	assert.Equal(t, [][]int{{0, 1, 2}, {0, 0, 0}}, b.Pos)
-	assert.Equal(t, [][]int{{0, 0, 0}, {-1, -1, 0}}, b.Docs)
-	assert.Equal(t, []int{3, 1}, b.Lengths)
-	assert.True(t, b.Left)
-	assert.Zero(t, b.NumTargets())
-}
-
 // The worked example of METHODS.md: lengths 5, 2, 3, 1 in rows of 4.
 func TestPackingWorkedExample(t *testing.T) {
 	docs := []Example{exampleOf(10, 5), exampleOf(20, 2), exampleOf(30, 3), exampleOf(40, 1)}
@@ -73,13 +45,19 @@ func TestPackingWorkedExample(t *testing.T) {
 	assert.Equal(t, "[3 1]", rows[1].String())
 }
 
+// Each document keeps its origin, and its first token, which the one before it would have to predict, is no target.
 func TestPackedDocumentsStayApart(t *testing.T) {
-	rows, _, err := PackExamples([]Example{exampleOf(10, 3), exampleOf(20, 2)}, 6, PackBFD)
+	one, two := exampleOf(10, 3), exampleOf(20, 2)
+	one.Row, two.Row = &Row{Line: 1}, &Row{Line: 2}
+	two.Mask[0] = true
+	rows, _, err := PackExamples([]Example{one, two}, 6, PackBFD)
 	require.NoError(t, err)
-	b := CollatePacks(rows, 0)
-	assert.Equal(t, [][]int{{0, 1, 2, 0, 1}}, b.Pos)
-	assert.Equal(t, [][]int{{0, 0, 0, 1, 1}}, b.Docs)
-	assert.Equal(t, [][]int{{11, 12, Ignore, 21, Ignore}}, b.Targets(), "no document predicts the next one")
+	require.Len(t, rows, 1)
+	assert.Equal(t, []bool{false, true, true, false, true}, rows[0].Mask)
+	assert.Equal(t, []*Row{one.Row, two.Row}, rows[0].Rows)
+	split, _, err := PackExamples([]Example{one}, 2, PackWrapped)
+	require.NoError(t, err)
+	assert.Same(t, one.Row, split[1].Rows[0], "both pieces of a document know it")
 }
 
 func TestPackingKeepsEveryTargetButAtCuts(t *testing.T) {

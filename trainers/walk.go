@@ -1,0 +1,85 @@
+package trainers
+
+// Which rows a step takes: the walk over a data set, in order or by the weights of its files, and what the user is
+// told about it.
+
+import (
+	"fmt"
+	"os"
+	"slices"
+
+	"salsa/data"
+)
+
+// Walker is a Trainer that draws its batches from a data set.
+type Walker interface {
+	Walk() data.Walk
+}
+
+// walkOver returns the walk over items that a run's options ask for; row names an item's origin, nil if it has none.
+func walkOver[T any](c *Common, items []T, row func(T) *data.Row) (data.Walk, error) {
+	rows := make([]*data.Row, len(items))
+	for i, x := range items {
+		rows[i] = row(x)
+	}
+	return data.NewWalk(rows, c.Seed, c.Shuffle)
+}
+
+// bySource groups examples by the files that they are drawn from by weight; without weights they are one group.
+func bySource(examples []data.Example) [][]data.Example {
+	if len(examples) == 0 || examples[0].Row == nil || examples[0].Row.Mix == nil {
+		return [][]data.Example{examples}
+	}
+	groups := make([][]data.Example, len(examples[0].Row.Mix.Files))
+	for _, x := range examples {
+		groups[x.Row.Source] = append(groups[x.Row.Source], x)
+	}
+	return slices.DeleteFunc(groups, func(g []data.Example) bool { return len(g) == 0 })
+}
+
+// origin is where the first document of the row came from.
+func (p packed) origin() *data.Row {
+	if len(p) == 0 {
+		return nil
+	}
+	return p[0].Row
+}
+
+func pairOrigin(p data.Pair) *data.Row     { return p.Chosen.Row }
+func promptOrigin(p data.Prompt) *data.Row { return p.Row }
+
+// Walk implements Walker.
+func (s *SFT) Walk() data.Walk { return s.order }
+
+// Walk implements Walker.
+func (r *Reward) Walk() data.Walk { return r.order }
+
+// Walk implements Walker.
+func (d *DPO) Walk() data.Walk { return d.order }
+
+// Walk implements Walker.
+func (p *PPO) Walk() data.Walk { return p.order }
+
+// tellOfData says how files are mixed, and that a batch is larger than the data.
+func (l *Loop) tellOfData() {
+	l.tellOfMixture()
+	w, ok := l.trainer.(Walker)
+	if !ok || l.Quiet {
+		return
+	}
+	if n := w.Walk().Len(); n < l.Options.BatchSize {
+		fmt.Fprintf(os.Stderr, "salsa: note: --batch-size %d is more than the %d rows of an epoch, so every step takes rows more than once; --batch-size %d takes each once\n",
+			l.Options.BatchSize, n, n)
+	}
+}
+
+// tellOfMixture says what is drawn from each file, and what has been.
+func (l *Loop) tellOfMixture() {
+	w, ok := l.trainer.(Walker)
+	if !ok || l.Quiet {
+		return
+	}
+	if m, ok := w.Walk().(*data.Mixture); ok {
+		fmt.Fprintf(os.Stderr, "salsa: %s\n", m)
+	}
+}
