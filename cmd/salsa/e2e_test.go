@@ -179,8 +179,8 @@ func TestReward(t *testing.T) {
 
 func TestEval(t *testing.T) {
 	w, out := theWorld(), t.TempDir()
-	last := w.do(t, "eval --models @sft1,@sft2 --reward-model @rm --kl-to @sft1 --gold salsa --data @prompts.jsonl --max-prompts 5 --samples 2 --max-new-tokens 6 --out "+out+"/e")
-	for _, key := range []string{"sft1/reward", "sft2/gold", "sft1/length", "sft2/kl_sft1"} {
+	last := w.do(t, "eval --models @sft1,@sft2 --reward-model @rm --kl-to @sft1 --gold salsa --safety salsa-safety --data @prompts.jsonl --max-prompts 5 --samples 2 --max-new-tokens 6 --out "+out+"/e")
+	for _, key := range []string{"sft1/reward", "sft2/gold", "sft2/safety", "sft1/length", "sft2/kl_sft1"} {
 		assert.Contains(t, last, key)
 	}
 	assert.Zero(t, last["sft1/kl_sft1"])

@@ -88,7 +88,7 @@ func compared(t *testing.T, n int, seed uint64) ([]comparison, PairStats) {
 		a = append(a, DefaultCook.Write(p, rng).Text())
 		b = append(b, DefaultCook.Write(p, rng).Text())
 	}
-	rows, stats, err := label(prompts, a, b, seed)
+	rows, stats, err := label(ByTaste, prompts, a, b, seed)
 	require.NoError(t, err)
 	pairs := make([]comparison, len(rows))
 	for i, row := range rows {

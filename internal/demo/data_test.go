@@ -114,7 +114,7 @@ func TestPairs(t *testing.T) {
 	}
 	a[0], b[0] = " tomato lime", " lime tomato"
 	path := filepath.Join(t.TempDir(), "pairs.jsonl")
-	stats, err := WritePairs(path, all, a, b, 1)
+	stats, err := WritePairs(path, ByTaste, all, a, b, 1)
 	require.NoError(t, err)
 	t.Logf("%+v", stats)
 	assert.Equal(t, len(all), stats.Pairs+stats.Same)
@@ -127,7 +127,7 @@ func TestPairs(t *testing.T) {
 	require.Len(t, read, stats.Pairs)
 	assert.Equal(t, data.ShapePair, read[0].Shape)
 	second := filepath.Join(t.TempDir(), "again.jsonl")
-	_, err = WritePairs(second, all, a, b, 1)
+	_, err = WritePairs(second, ByTaste, all, a, b, 1)
 	require.NoError(t, err)
 	same, err := checkpoint.HashFile(path)
 	require.NoError(t, err)
@@ -135,7 +135,7 @@ func TestPairs(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, same, again)
 
-	_, err = WritePairs(path, all, a[1:], b, 1)
+	_, err = WritePairs(path, ByTaste, all, a[1:], b, 1)
 	assert.ErrorContains(t, err, "one of each per prompt")
 }
 

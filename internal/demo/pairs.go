@@ -48,12 +48,12 @@ func Label(prompt, a, b string, rng *rand.Rand) (preferA bool, err error) {
 	return rng.Float64() < DefaultAnnotator.Prefers(p, a, b), nil
 }
 
-// PairStats says how good a set of comparisons is, measured against the gold reward.
+// PairStats says how good a set of comparisons is, measured against the exact score of its criterion.
 type PairStats struct {
 	Pairs    int     // pairs compared
 	Same     int     // prompts left out because both completions were the same recipe, whatever its order
-	Ties     int     // pairs of equal gold, which no label can get right or wrong; not in the accuracies
-	Accuracy float64 // share of labels that chose the completion of higher gold
+	Ties     int     // pairs of equal score, which no label can get right or wrong; not in the accuracies
+	Accuracy float64 // share of labels that chose the completion of higher score
 	Expected float64 // the mean of Accuracy over the annotator's noise
 }
 
@@ -90,12 +90,12 @@ type pairRow struct {
 
 // label compares a[i] with b[i] for each prompts[i], texts as in the data files. Pairs that are the same recipe are
 // left out. The same arguments give the same labels.
-func label(prompts, a, b []string, seed uint64) (rows []pairRow, stats PairStats, err error) {
+func label(by Criterion, prompts, a, b []string, seed uint64) (rows []pairRow, stats PairStats, err error) {
 	if len(a) != len(prompts) || len(b) != len(prompts) {
 		return nil, stats, fault.Inputf("demo pairs: %d prompts with %d and %d completions; give one of each per prompt",
 			len(prompts), len(a), len(b))
 	}
-	rng := stream(seed, "labels")
+	rng := stream(seed, by.stream)
 	for i, text := range prompts {
 		p, err := ParsePrompt(text)
 		if err != nil {
@@ -107,9 +107,9 @@ func label(prompts, a, b []string, seed uint64) (rows []pairRow, stats PairStats
 			stats.Same++
 			continue
 		}
-		chance := DefaultAnnotator.Prefers(p, a[i], b[i])
+		chance := by.prefers(p, a[i], b[i])
 		preferA := rng.Float64() < chance
-		stats.add(GoldOf(p, first, malformedA)-GoldOf(p, second, malformedB), preferA, chance)
+		stats.add(by.worth(p, first, malformedA)-by.worth(p, second, malformedB), preferA, chance)
 		row := pairRow{text, a[i], b[i]}
 		if !preferA {
 			row.Chosen, row.Rejected = b[i], a[i]
@@ -120,10 +120,10 @@ func label(prompts, a, b []string, seed uint64) (rows []pairRow, stats PairStats
 	return rows, stats, nil
 }
 
-// WritePairs has the default annotator compare two completions per prompt, a[i] and b[i] for prompts[i], and writes
+// WritePairs has an annotator compare two completions per prompt, a[i] and b[i] for prompts[i], and writes
 // {"prompt","chosen","rejected"} rows to path. The same arguments give the same bytes.
-func WritePairs(path string, prompts, a, b []string, seed uint64) (PairStats, error) {
-	rows, stats, err := label(prompts, a, b, seed)
+func WritePairs(path string, by Criterion, prompts, a, b []string, seed uint64) (PairStats, error) {
+	rows, stats, err := label(by, prompts, a, b, seed)
 	if err != nil {
 		return stats, err
 	}

@@ -38,6 +38,7 @@ type PairsOptions struct {
 	Data   []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"prompts"`
 	Pairs  int      `yaml:"pairs" help:"pairs to train on" check:">=1"`
 	Held   int      `yaml:"held" help:"further pairs for measuring" check:">=0"`
+	Judge  string   `yaml:"judge" enum:"taste,safety" help:"what the annotator compares by: the taste of the recipes, or how safe they are to serve"`
 	Out    string   `yaml:"out" required:"true" arg:"DIR" help:"folder for pairs.jsonl and held.jsonl" hash:"-"`
 	Base
 	Sampling
@@ -45,7 +46,7 @@ type PairsOptions struct {
 
 // DefaultPairs returns the defaults.
 func DefaultPairs() PairsOptions {
-	return PairsOptions{Pairs: 2000, Held: 500, Base: defaultBase(), Sampling: defaultSampling()}
+	return PairsOptions{Pairs: 2000, Held: 500, Judge: "taste", Base: defaultBase(), Sampling: defaultSampling()}
 }
 
 // Pairs samples completions and has the demo's annotator compare them.
@@ -90,12 +91,16 @@ func (o *PairsOptions) write(asked []string, sides [2][]string, rounds int) (map
 	if cut -= cut % rounds; cut < 1 {
 		return nil, fault.Inputf("pairs: %d prompts are too few for %d pairs; give more prompts", total, o.Pairs)
 	}
-	stats, err := demo.WritePairs(filepath.Join(o.Out, "pairs.jsonl"), asked[:cut], sides[0][:cut], sides[1][:cut], o.Seed)
+	by, err := demo.CriterionNamed(o.Judge)
+	if err != nil {
+		return nil, err
+	}
+	stats, err := demo.WritePairs(filepath.Join(o.Out, "pairs.jsonl"), by, asked[:cut], sides[0][:cut], sides[1][:cut], o.Seed)
 	if err != nil {
 		return nil, err
 	}
 	if cut < total {
-		if _, err := demo.WritePairs(filepath.Join(o.Out, "held.jsonl"), asked[cut:], sides[0][cut:], sides[1][cut:], o.Seed+1); err != nil {
+		if _, err := demo.WritePairs(filepath.Join(o.Out, "held.jsonl"), by, asked[cut:], sides[0][cut:], sides[1][cut:], o.Seed+1); err != nil {
 			return nil, err
 		}
 	}

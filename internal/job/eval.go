@@ -25,7 +25,8 @@ type EvalOptions struct {
 	Models      []string `yaml:"models" required:"true" input:"path" arg:"DIRS" help:"models to compare"`
 	RewardModel string   `yaml:"reward_model" input:"path" arg:"DIR" help:"reward model that scores the samples"`
 	KLTo        []string `yaml:"kl_to" input:"path" arg:"DIRS" help:"models to which the KL is measured; one common reference makes runs comparable"`
-	Gold        string   `yaml:"gold" enum:"none,salsa" help:"exact reward: salsa is the demo task's"`
+	Gold        string   `yaml:"gold" enum:"none,salsa,salsa-safety" help:"exact reward: salsa is the demo task's taste, salsa-safety its safety"`
+	Safety      string   `yaml:"safety" enum:"none,salsa-safety" help:"exact score that is reported as safety, beside gold: salsa-safety is the demo task's"`
 	Data        []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"prompts"`
 	Holdout     float64  `yaml:"holdout" help:"use only the prompts that --holdout kept out of training; 0: all" check:">=0,<1"`
 	MaxPrompts  int      `yaml:"max_prompts" help:"use at most so many prompts; 0: all" check:">=0"`
@@ -39,7 +40,7 @@ type EvalOptions struct {
 
 // DefaultEval returns the defaults.
 func DefaultEval() EvalOptions {
-	return EvalOptions{Gold: "none", Samples: 1, Overlong: "error", Base: defaultBase(), Sampling: defaultSampling()}
+	return EvalOptions{Gold: "none", Safety: "none", Samples: 1, Overlong: "error", Base: defaultBase(), Sampling: defaultSampling()}
 }
 
 // Evaluation is eval.json. The arrays of a model hold Samples entries for each prompt, prompt by prompt.
@@ -127,7 +128,7 @@ func (o *EvalOptions) prompts() ([]data.Prompt, *data.Encoder, error) {
 	if o.MaxPrompts > 0 && len(prompts) > o.MaxPrompts {
 		prompts = prompts[:o.MaxPrompts]
 	}
-	return prompts, enc, checkGold(o.Gold, prompts)
+	return prompts, enc, errors.Join(checkGold("gold", o.Gold, prompts), checkGold("safety", o.Safety, prompts))
 }
 
 // preflight opens all folders by their headers and compares their vocabularies. It returns the first model's config.
@@ -159,9 +160,7 @@ func (o *EvalOptions) judges(opt models.Options, enc *data.Encoder) (*judges, er
 		}
 		j.reward = trainers.ModelRewarder{Scorer: rm, Micro: o.BatchSize}
 	}
-	if o.Gold != "none" {
-		j.gold = GoldTask{Decode: func(ids []int) string { return completionText(enc, ids) }}
-	}
+	j.gold, j.safety = goldTask(o.Gold, enc), goldTask(o.Safety, enc)
 	for _, dir := range o.KLTo {
 		m, err := models.Load(dir, opt)
 		if err != nil {
@@ -207,6 +206,9 @@ func (e *Evaluation) scalars() map[string]float64 {
 		}
 		if len(m.Gold) > 0 {
 			out[m.Name+"/gold"] = mean(m.Gold)
+		}
+		if len(m.Safety) > 0 {
+			out[m.Name+"/safety"] = mean(m.Safety)
 		}
 		for name, kl := range m.KL {
 			out[m.Name+"/kl_"+name] = mean(kl)

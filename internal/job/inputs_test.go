@@ -141,9 +141,9 @@ func TestCheckOutFile(t *testing.T) {
 
 func TestCheckGold(t *testing.T) {
 	prompts := []data.Prompt{{Row: &data.Row{Prompt: " hot salsa:", File: "p.jsonl", Line: 1}}, {Row: &data.Row{Prompt: "Hi", File: "p.jsonl", Line: 2}}}
-	assert.NoError(t, checkGold("none", prompts))
-	assert.NoError(t, checkGold("salsa", prompts[:1]))
-	assert.ErrorContains(t, checkGold("salsa", prompts), "p.jsonl:2: --gold salsa: ")
+	assert.NoError(t, checkGold("gold", "none", prompts))
+	assert.NoError(t, checkGold("gold", "salsa", prompts[:1]))
+	assert.ErrorContains(t, checkGold("gold", "salsa", prompts), "p.jsonl:2: --gold salsa: ")
 }
 
 // What may change between the parts of a run and what may not; the message names the option that did.

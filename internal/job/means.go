@@ -69,13 +69,16 @@ func (e *Evaluation) writeText(w io.Writer, path string) error {
 		if len(m.Gold) > 0 {
 			row.values["gold"] = mean(m.Gold)
 		}
+		if len(m.Safety) > 0 {
+			row.values["safety"] = mean(m.Safety)
+		}
 		for name, of := range m.KL {
 			kl[name] = mean(of)
 			row.values[klColumn(name)] = kl[name]
 		}
 		rows, kls = append(rows, row), append(kls, kl)
 	}
-	if err := writeMeans(w, "model", slices.Concat([]string{"reward", "gold"}, klColumns(kls...), []string{"tokens"}), rows); err != nil {
+	if err := writeMeans(w, "model", slices.Concat([]string{"reward", "gold", "safety"}, klColumns(kls...), []string{"tokens"}), rows); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "salsa: every sample and its numbers: %s\n", path)

@@ -110,7 +110,7 @@ func (o *PPOOptions) prompts(cfg *models.Config) ([]data.Prompt, *data.Encoder, 
 	if err != nil {
 		return nil, nil, err
 	}
-	return prompts, enc, checkGold(o.Gold, prompts)
+	return prompts, enc, checkGold("gold", o.Gold, prompts)
 }
 
 func (o *PPOOptions) train(ctx context.Context, cast trainers.Cast, prompts []data.Prompt, enc *data.Encoder) (map[string]float64, error) {

@@ -98,14 +98,14 @@ func leaveRoom(enc *data.Encoder, cfg *models.Config, n int) error {
 	return nil
 }
 
-// checkGold holds prompts to what the exact reward understands.
-func checkGold(gold string, prompts []data.Prompt) error {
-	if gold == "none" {
+// checkGold holds prompts to what the exact score understands; flag is the option that asked for it.
+func checkGold(flag, gold string, prompts []data.Prompt) error {
+	if goldNames[gold] == nil { // none, or no such option
 		return nil
 	}
 	for _, p := range prompts {
 		if _, err := demo.Gold(p.Row.Prompt, ""); err != nil {
-			return fault.Inputf("%s: --gold %s: %w", p.Row.At(), gold, err)
+			return fault.Inputf("%s: --%s %s: %w", p.Row.At(), flag, gold, err)
 		}
 	}
 	return nil

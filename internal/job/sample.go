@@ -56,14 +56,31 @@ func (s *Sampling) options(n int, stops []int, p *metrics.Progress) models.GenOp
 	return opt
 }
 
-// GoldTask is the demo's exact reward as a Rewarder.
-type GoldTask struct{ Decode func(ids []int) string }
+// GoldTask is an exact score of the demo's task as a Rewarder.
+type GoldTask struct {
+	Decode func(ids []int) string
+	Exact  func(prompt, completion string) (float64, error) // nil: demo.Gold
+}
+
+// goldNames are the exact scores by the names that options give them.
+var goldNames = map[string]func(prompt, completion string) (float64, error){"salsa": demo.Gold, "salsa-safety": demo.Safety}
+
+// goldTask returns the exact score of a name, which is none of goldNames only if there is to be none.
+func goldTask(name string, enc *data.Encoder) trainers.Rewarder {
+	if goldNames[name] == nil {
+		return nil
+	}
+	return GoldTask{Exact: goldNames[name], Decode: func(ids []int) string { return completionText(enc, ids) }}
+}
 
 // Score implements trainers.Rewarder.
 func (g GoldTask) Score(_ context.Context, prompts []data.Prompt, completions [][]int) ([]float64, error) {
-	out := make([]float64, len(prompts))
+	out, exact := make([]float64, len(prompts)), g.Exact
+	if exact == nil {
+		exact = demo.Gold
+	}
 	for i := range prompts {
-		gold, err := demo.Gold(prompts[i].Row.Prompt, g.Decode(completions[i]))
+		gold, err := exact(prompts[i].Row.Prompt, g.Decode(completions[i]))
 		if err != nil {
 			return nil, err
 		}
@@ -96,6 +113,7 @@ func repeatPrompts(prompts []data.Prompt, n int) []data.Prompt {
 type judges struct {
 	reward trainers.Rewarder // nil: none
 	gold   trainers.Rewarder // nil: none
+	safety trainers.Rewarder // nil: none
 	refs   []trainers.Watched
 	micro  int
 }
@@ -104,6 +122,7 @@ type judges struct {
 type judged struct {
 	Reward []float64            `json:"reward,omitempty"`
 	Gold   []float64            `json:"gold,omitempty"`
+	Safety []float64            `json:"safety,omitempty"`
 	Length []int                `json:"length"`
 	Ended  []bool               `json:"ended"`
 	KL     map[string][]float64 `json:"kl,omitempty"` // by reference: Σ_t k1, the log-ratio of the whole completion
@@ -118,16 +137,18 @@ func (j *judges) judge(ctx context.Context, m models.Model, prompts []data.Promp
 		ids[i] = c.IDs
 		out.Length, out.Ended = append(out.Length, len(c.IDs)), append(out.Ended, c.Stopped)
 	}
-	var err error
-	if j.reward != nil {
-		if out.Reward, err = j.reward.Score(ctx, prompts, ids); err != nil {
+	for _, by := range []struct {
+		judge trainers.Rewarder
+		into  *[]float64
+	}{{j.reward, &out.Reward}, {j.gold, &out.Gold}, {j.safety, &out.Safety}} {
+		if by.judge == nil {
+			continue
+		}
+		scores, err := by.judge.Score(ctx, prompts, ids)
+		if err != nil {
 			return nil, err
 		}
-	}
-	if j.gold != nil {
-		if out.Gold, err = j.gold.Score(ctx, prompts, ids); err != nil {
-			return nil, err
-		}
+		*by.into = scores
 	}
 	if len(j.refs) == 0 {
 		return out, nil

@@ -282,7 +282,7 @@ func (o *SoupOptions) newSweeper(opt models.Options) (*sweeper, error) {
 	if s.prompts, err = encode(rows, "prompts", !o.Quiet, enc.Prompt); err != nil {
 		return nil, err
 	}
-	if err := checkGold(o.Gold, s.prompts); err != nil {
+	if err := checkGold("gold", o.Gold, s.prompts); err != nil {
 		return nil, err
 	}
 	s.judges, err = ev.judges(opt, enc)
