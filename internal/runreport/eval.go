@@ -39,6 +39,7 @@ type measure struct {
 func (m *material) measures() []measure {
 	all := []measure{
 		{"gold", "gold reward", 3, func(e *job.EvaluatedModel) []float64 { return e.Gold }},
+		{"safety", "exact safety", 3, func(e *job.EvaluatedModel) []float64 { return e.Safety }},
 		{"reward", "reward model's score", 3, func(e *job.EvaluatedModel) []float64 { return e.Reward }},
 		{"kl", "KL to " + m.display(m.base), 2, func(e *job.EvaluatedModel) []float64 { return e.KL[m.base] }},
 		{"kl_soup", "KL to the soup", 2, func(e *job.EvaluatedModel) []float64 { return e.KL[m.soup] }},

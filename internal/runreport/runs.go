@@ -196,7 +196,7 @@ func check(e *job.Evaluation, dir string) error {
 	n := len(e.Prompts) * e.Samples
 	for _, m := range e.Models {
 		lengths := map[string]int{"length": len(m.Length), "ended": len(m.Ended)}
-		for name, have := range map[string]int{"reward": len(m.Reward), "gold": len(m.Gold), "text": len(m.Text)} {
+		for name, have := range map[string]int{"reward": len(m.Reward), "gold": len(m.Gold), "safety": len(m.Safety), "text": len(m.Text)} {
 			if have > 0 {
 				lengths[name] = have
 			}
