@@ -56,20 +56,13 @@ func (r *Reward) Publish(dir string) error { return publishNetwork(dir, r.model,
 // Publish implements Publisher.
 func (d *DPO) Publish(dir string) error { return publishNetwork(dir, d.model, d.save) }
 
-// Publish implements Publisher: the policy at the top, the value network in ValueDir.
-func (p *PPO) Publish(dir string) error {
-	if err := p.save(dir); err != nil {
-		return err
-	}
-	if err := publishAdapter(dir, p.cast.Policy); err != nil {
-		return err
-	}
-	return publishAdapter(filepath.Join(dir, ValueDir), p.cast.Value)
-}
-
-// noNoise refuses dropout: PPO's ratio compares the policy with itself, and must start at 1.
+// noNoise refuses dropout: an online method compares the policy with itself, and must start at 1.
 func noNoise(cast Cast) error {
-	for _, p := range append(models.Trainable(cast.Policy), models.Trainable(cast.Value)...) {
+	params := models.Trainable(cast.Policy)
+	if cast.Value != nil {
+		params = append(params, models.Trainable(cast.Value)...)
+	}
+	for _, p := range params {
 		if p.Dropout != nil && p.Dropout.Rate > 0 {
 			return fault.Inputf("LoRA dropout %g: PPO compares a policy's probabilities with those it sampled by, which noise would change; use 0", p.Dropout.Rate)
 		}

@@ -168,7 +168,7 @@ func TestEmptySeries(t *testing.T) {
 	assert.Zero(t, m)
 	assert.Zero(t, v)
 	assert.Equal(t, []float64{2}, TokenRewards(nil, .05, 2, true))
-	require.NoError(t, Advantages(nil, DefaultPPO(), .05))
+	require.NoError(t, advantagesOf(nil, DefaultPPO(), .05))
 }
 
 func TestKLControllerWorked(t *testing.T) {

@@ -106,7 +106,7 @@ func TestGoldenAdvantages(t *testing.T) {
 		o := g.options()
 		o.WhitenAdv = false
 		samples := g.samples(o)
-		require.NoError(t, Advantages(samples, o, o.KLCoef))
+		require.NoError(t, advantagesOf(samples, o, o.KLCoef))
 		for i, s := range samples {
 			assert.InDelta(t, g.Expect.KLSum[i], sum(s.KL), 1e-7)
 		}
@@ -116,7 +116,7 @@ func TestGoldenAdvantages(t *testing.T) {
 		nearRows(t, g.Expect.Returns, column(samples, func(s *Sample) []float64 { return s.Returns }), 1e-7, "returns")
 
 		samples = g.samples(g.options())
-		require.NoError(t, Advantages(samples, g.options(), o.KLCoef))
+		require.NoError(t, advantagesOf(samples, g.options(), o.KLCoef))
 		nearRows(t, g.Expect.Advantages, column(samples, func(s *Sample) []float64 { return s.Advantages[:len(s.Completion)] }), 1e-7, "advantages")
 		nearRows(t, g.Expect.Returns, column(samples, func(s *Sample) []float64 { return s.Returns }), 1e-7, "returns")
 	})

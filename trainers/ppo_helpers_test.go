@@ -111,3 +111,9 @@ func steps(t *testing.T, cast Cast, o PPOOptions, n int) outcome {
 	out.policy, out.value = weights(cast.Policy), weights(cast.Value)
 	return out
 }
+
+// advantagesOf is what PPO makes of samples at a given weight of the KL penalty.
+func advantagesOf(samples []Sample, o PPOOptions, beta float64) error {
+	c := critic{&Online{set: &o.OnlineOptions}, &o.CriticOptions}
+	return o.advantages(samples, shaping{beta, o.KLEstimator, c.extra})
+}

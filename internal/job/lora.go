@@ -1,17 +1,13 @@
 package job
 
-// Training by low-rank adapters: the options, and networks whose weights are frozen, of which a run holds one copy.
+// Training by low-rank adapters: the options, and the networks that they ask for.
 
 import (
 	"cmp"
-	"fmt"
-	"os"
-	"path/filepath"
 
 	"salsa/internal/fault"
 	"salsa/models"
 	"salsa/soup"
-	"salsa/trainers"
 )
 
 // LoRA are the options of low-rank adapters.
@@ -115,91 +111,4 @@ func (t *Training) scorer(dir string, seed uint64, opt models.Options) (*models.
 		return nil, err
 	}
 	return s, t.adapt(s, dir, seed)
-}
-
-// frozen loads a model that does not learn. Where it is the policy before its adapters, it is a view of the policy's
-// own weights.
-func (o *PPOOptions) frozen(dir string, policy models.Model, opt models.Options) (models.Model, error) {
-	if models.Adapted(policy) && !models.IsAdapter(dir) && o.overTrunk(dir) {
-		return models.Twin(policy), nil
-	}
-	return models.Load(dir, opt)
-}
-
-// overTrunk tells whether a folder is, or is an adapter of, the model whose weights the policy's adapters lie on.
-func (o *PPOOptions) overTrunk(dir string) bool {
-	a, errA := models.BaseOf(dir)
-	b, errB := models.BaseOf(o.Model)
-	if errA != nil || errB != nil {
-		return false // loading it says why
-	}
-	x, errX := os.Stat(a)
-	y, errY := os.Stat(b)
-	return errX == nil && errY == nil && os.SameFile(x, y)
-}
-
-// reference loads the reference of the KL penalty.
-func (o *PPOOptions) reference(ref soup.Expr, policy models.Model, opt models.Options) (models.Model, error) {
-	if len(ref.Dirs) == 1 {
-		return o.frozen(ref.Dirs[0], policy, opt)
-	}
-	return ref.Load(opt)
-}
-
-// scoreAdapter returns the adapter of a scorer over the policy's trunk: dir, or the one that a finished run keeps
-// beside its merged model; "" if there is none.
-func (o *PPOOptions) scoreAdapter(dir string) string {
-	for _, at := range []string{dir, filepath.Join(dir, trainers.AdapterDir)} {
-		if !models.IsAdapter(at) || !o.overTrunk(at) {
-			continue
-		}
-		if c, err := models.ReadConfig(at); err == nil && c.Scores {
-			return at
-		}
-	}
-	return ""
-}
-
-// value loads the value network; beside adapters it consists of adapters and a head over the policy's own weights.
-func (o *PPOOptions) value(policy models.Model, opt models.Options) (*models.Scorer, error) {
-	dir := cmp.Or(o.ValueModel, o.RewardModel)
-	if !models.Adapted(policy) {
-		return models.LoadScorer(dir, o.trained(opt))
-	}
-	base, err := models.BaseOf(o.Model)
-	if err != nil {
-		return nil, err
-	}
-	from := o.scoreAdapter(dir)
-	if from == "" && o.ValueModel != "" {
-		return nil, fault.Inputf("--value-model %s: with --lora-rank the value network is an adapter of %s; give one from salsa reward --lora-rank on that model, or leave the option out", o.ValueModel, base)
-	}
-	s, err := models.ScorerOf(models.Twin(policy), o.Seed, o.trained(opt))
-	if err != nil {
-		return nil, err
-	}
-	if from != "" {
-		return s, models.LoadAdapter(from, base, s)
-	}
-	if !o.Quiet {
-		fmt.Fprintf(os.Stderr, "salsa: the reward model is no adapter of %s, so the value network starts with a fresh adapter and head; --critic-warmup gives it time\n", base)
-	}
-	fresh := o.LoRA
-	return s, fresh.adapt(s, base, o.Seed+1) // other values than the policy's
-}
-
-// rewarder loads the reward model; an adapter of the policy's trunk is laid over the policy's own weights.
-func (o *PPOOptions) rewarder(policy models.Model, opt models.Options) (*models.Scorer, error) {
-	if !models.Adapted(policy) || !models.IsAdapter(o.RewardModel) || !o.overTrunk(o.RewardModel) {
-		return models.LoadScorer(o.RewardModel, opt)
-	}
-	base, err := models.BaseOf(o.RewardModel)
-	if err != nil {
-		return nil, err
-	}
-	s, err := models.ScorerOf(models.Twin(policy), o.Seed, opt)
-	if err != nil {
-		return nil, err
-	}
-	return s, models.LoadAdapter(o.RewardModel, base, s)
 }

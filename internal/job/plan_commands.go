@@ -162,7 +162,7 @@ func (o *PPOOptions) addNetworks(p *planner, ref soup.Expr, policy *models.Confi
 }
 
 // watchedDirs lists the folders that watched loads, each once, but for a reference that is in memory already.
-func (o *PPOOptions) watchedDirs(ref soup.Expr) []string {
+func (o *Online) watchedDirs(ref soup.Expr) []string {
 	var dirs []string
 	if o.WatchKL {
 		dirs = append(dirs, o.Model)

@@ -1,6 +1,6 @@
 package trainers
 
-// What a PPO step reports, under TRL's names, every mean over valid tokens only, and samples.jsonl.
+// What a step of an online method reports, under TRL's names, every mean over valid tokens only, and samples.jsonl.
 
 import (
 	"bufio"
@@ -21,16 +21,15 @@ import (
 
 // describe returns the scalars of a batch of experience before any update: rewards, KL against everybody who is
 // watched, lengths. It also holds the invariant k3 >= 0.
-func (p *PPO) describe(ctx context.Context, samples []Sample) (map[string]float64, error) {
+func (r *Online) describe(ctx context.Context, samples []Sample) (map[string]float64, error) {
 	out := map[string]float64{}
-	n := float64(len(samples))
-	var returns, residuals []float64
+	n, beta := float64(len(samples)), r.method.beta()
 	minLen, maxLen := math.MaxInt, 0
 	for i := range samples {
 		s := &samples[i]
 		nonScore := 0.0
 		for t, k := range s.KL {
-			nonScore -= p.kl.Beta * k
+			nonScore -= beta * k
 			out["objective/entropy"] -= s.LogProbs[t] / n
 		}
 		out["objective/non_score_reward"] += nonScore / n
@@ -44,27 +43,38 @@ func (p *PPO) describe(ctx context.Context, samples []Sample) (map[string]float6
 		} else {
 			out["completions/clipped_ratio"] += 1 / n
 		}
+	}
+	out["completions/min_length"], out["completions/max_length"] = float64(minLen), float64(maxLen)
+	if r.cast.Value != nil {
+		out["val/explained_var"] = explainedVariance(samples)
+	}
+	if err := r.logGold(ctx, samples, out); err != nil {
+		return nil, err
+	}
+	return out, r.logKL(ctx, samples, out)
+}
+
+// explainedVariance is the share of the returns' variance that the values account for.
+func explainedVariance(samples []Sample) float64 {
+	var returns, residuals []float64
+	for i := range samples {
+		s := &samples[i]
 		for t := range s.Returns {
 			returns, residuals = append(returns, s.Returns[t]), append(residuals, s.Returns[t]-s.Values[t])
 		}
 	}
-	out["completions/min_length"], out["completions/max_length"] = float64(minLen), float64(maxLen)
 	_, total := moments([][]float64{returns})
 	_, left := moments([][]float64{residuals})
-	out["val/explained_var"] = 1 - left/math.Max(total, 1e-12)
-	if err := p.logGold(ctx, samples, out); err != nil {
-		return nil, err
-	}
-	return out, p.logKL(ctx, samples, out)
+	return 1 - left/math.Max(total, 1e-12)
 }
 
 // logGold adds the mean exact reward where there is one.
-func (p *PPO) logGold(ctx context.Context, samples []Sample, out map[string]float64) error {
-	if p.cast.Gold == nil {
+func (r *Online) logGold(ctx context.Context, samples []Sample, out map[string]float64) error {
+	if r.cast.Gold == nil {
 		return nil
 	}
 	prompts, completions := splitSamples(samples)
-	gold, err := p.cast.Gold.Score(ctx, prompts, completions)
+	gold, err := r.cast.Gold.Score(ctx, prompts, completions)
 	if err != nil {
 		return fmt.Errorf("gold reward: %w", err)
 	}
@@ -74,7 +84,7 @@ func (p *PPO) logGold(ctx context.Context, samples []Sample, out map[string]floa
 }
 
 // logKL adds the sequence KL against the reference and every watched model, as k1 and k3.
-func (p *PPO) logKL(ctx context.Context, samples []Sample, out map[string]float64) error {
+func (r *Online) logKL(ctx context.Context, samples []Sample, out map[string]float64) error {
 	ref := make([][]float64, len(samples))
 	for i := range samples {
 		ref[i] = samples[i].RefLogProbs
@@ -84,10 +94,10 @@ func (p *PPO) logKL(ctx context.Context, samples []Sample, out map[string]float6
 	if k3 < -1e-6 || !isFinite(k1) {
 		return fmt.Errorf("KL to the reference is %g (k1) and %g (k3): k3 cannot be negative; the log-probs are wrong", k1, k3)
 	}
-	known := map[models.Model][][]float64{p.cast.Reference: ref} // several names may stand for one model
-	for _, w := range p.cast.Watch {
+	known := map[models.Model][][]float64{r.cast.Reference: ref} // several names may stand for one model
+	for _, w := range r.cast.Watch {
 		if known[w.Model] == nil {
-			logp, err := completionLogProbs(ctx, w.Model, samples, p.opts.Temperature, p.opts.micro(p.opts.BatchSize))
+			logp, err := completionLogProbs(ctx, w.Model, samples, r.set.Temperature, r.set.micro(r.set.BatchSize))
 			if err != nil {
 				return fmt.Errorf("%s: %w", w.Name, err)
 			}

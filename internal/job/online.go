@@ -1,0 +1,249 @@
+package job
+
+// The frame of every online method: a policy that answers prompts, a frozen reference, and whoever judges the answers.
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+
+	"salsa/data"
+	"salsa/internal/fault"
+	"salsa/models"
+	"salsa/soup"
+	"salsa/trainers"
+)
+
+// Online are the options of every command that learns from completions of the policy itself.
+type Online struct {
+	Model       string   `yaml:"model" required:"true" input:"path" arg:"DIR" help:"policy to start from, an SFT model"`
+	Reference   string   `yaml:"reference" required:"true" arg:"DIR[,DIR...][@w,w...]" help:"frozen model of the KL penalty; several folders are averaged into a soup"`
+	WatchKL     bool     `yaml:"watch_kl" help:"log the KL against the start policy and every soup member too; each is one more model in memory"`
+	WatchModels []string `yaml:"watch_models" input:"path" arg:"DIRS" help:"further models whose KL is logged"`
+	Gold        string   `yaml:"gold" enum:"none,salsa" help:"log an exact reward beside the model's: salsa is the demo task's"`
+	Extrapolate bool     `yaml:"extrapolate" help:"allow soup weights outside [0, 1]"`
+	Training    `group:"Run"`
+	Data        `group:"Data"`
+}
+
+func defaultOnline() Online {
+	return Online{WatchKL: true, Gold: "none", Training: defaultTraining()}
+}
+
+// Rewarded are the options of methods that learn from a reward model.
+type Rewarded struct {
+	RewardModel string `yaml:"reward_model" required:"true" input:"path" arg:"DIR" help:"reward model, from salsa reward"`
+}
+
+// InputPaths lists the folders inside the reference expression.
+func (o *Online) InputPaths() []string { return memberDirs(o.Reference) }
+
+// check refuses a reference that cannot be read, and weights of the data that do not fit it.
+func (o *Online) check() error {
+	if _, err := soup.ParseExpr(o.Reference, o.Extrapolate); err != nil {
+		return err
+	}
+	return o.checkWeights()
+}
+
+// onlineJob is one run of an online method.
+type onlineJob struct {
+	*Online
+	set    *trainers.OnlineOptions
+	name   string // of the method
+	opts   any    // all options of the command, for run.yaml
+	reward string // folder of the reward model; "": the method has none
+	critic bool   // the method has a value network
+	value  string // folder that it starts from; "": the reward model's
+
+	ref soup.Expr
+	enc *data.Encoder
+}
+
+// onlineTrainer is what makes a trainer: everything that the job has loaded for it.
+type onlineTrainer interface {
+	trainers.Trainer
+	OnPhase(say func(string))
+}
+
+// stage is what a method is built from.
+type stage struct {
+	cast    trainers.Cast
+	prompts []data.Prompt
+	log     *trainers.SampleLog
+	save    func(dir string) error
+}
+
+// run checks, loads, and trains with what build makes.
+func (o *onlineJob) run(ctx context.Context, build func(s stage) (onlineTrainer, error)) (scalars map[string]float64, err error) {
+	cfg, err := o.preflight()
+	if err != nil {
+		return nil, err
+	}
+	run, err := openRun(&o.Training, o.opts)
+	if err != nil {
+		return nil, err
+	}
+	defer run.close()
+	if err := run.pinBase(&o.LoRA, o.Model); err != nil {
+		return nil, err
+	}
+	pin, err := pinReference(run.path(referenceFile), o.ref)
+	if err != nil {
+		return nil, err
+	}
+	prompts, err := o.prompts(cfg)
+	if err != nil {
+		return nil, err
+	}
+	err = compute(&o.Base, func(opt models.Options) error {
+		cast, err := o.cast(opt)
+		if err != nil {
+			return err
+		}
+		if err := run.beginPinned(pin); err != nil {
+			return err
+		}
+		t, err := build(stage{cast, prompts, o.sampleLog(), o.saver(cast)})
+		if err != nil {
+			return err
+		}
+		loop := o.loop(o.name, &o.set.Common)
+		t.OnPhase(loop.Phase)
+		scalars, err = loop.Run(ctx, t)
+		return err
+	})
+	return scalars, err
+}
+
+// preflight opens all folders by their headers and compares their vocabularies, before anything is loaded. It returns
+// the policy's config.
+func (o *onlineJob) preflight() (cfg *models.Config, err error) {
+	if o.ref, err = soup.ParseExpr(o.Reference, o.Extrapolate); err != nil {
+		return nil, err
+	}
+	if cfg, err = models.Check(o.Model, models.LanguageModel); err != nil {
+		return nil, err
+	}
+	if err := checkReference(o.ref, o.Model); err != nil {
+		return nil, err
+	}
+	if err := checkModels(models.LanguageModel, o.WatchModels...); err != nil {
+		return nil, err
+	}
+	scorers := slices.DeleteFunc([]string{o.reward, o.value}, func(dir string) bool { return dir == "" })
+	if err := checkModels(models.ScoringModel, scorers...); err != nil {
+		return nil, err
+	}
+	for _, dir := range slices.Concat(scorers, o.WatchModels) {
+		if err := sharesVocabulary(o.Model, dir); err != nil {
+			return nil, err
+		}
+	}
+	return cfg, nil
+}
+
+// prompts reads and encodes the prompts; each leaves room for its answer.
+func (o *onlineJob) prompts(cfg *models.Config) (prompts []data.Prompt, err error) {
+	if o.enc, err = o.encoder(o.Model, cfg); err != nil {
+		return nil, err
+	}
+	if o.MaxLength > 0 && o.MaxLength+o.set.MaxNewTokens > cfg.Context() {
+		return nil, fault.Inputf("--max-length %d and --max-new-tokens %d do not fit the context of %d tokens; lower one", o.MaxLength, o.set.MaxNewTokens, cfg.Context())
+	}
+	if err := leaveRoom(o.enc, cfg, o.set.MaxNewTokens); err != nil {
+		return nil, err
+	}
+	rows, _, err := o.Data.load(!o.Quiet)
+	if err != nil {
+		return nil, err
+	}
+	if prompts, err = encode(rows, "prompts", !o.Quiet, o.enc.Prompt); err != nil {
+		return nil, err
+	}
+	return prompts, checkGold("gold", o.Gold, prompts)
+}
+
+// sampleLog is where the samples go.
+func (o *onlineJob) sampleLog() *trainers.SampleLog {
+	return &trainers.SampleLog{Path: filepath.Join(o.Out, "samples.jsonl"), Few: 8, Decode: o.text}
+}
+
+// text is what a completion says.
+func (o *onlineJob) text(ids []int) string { return completionText(o.enc, ids) }
+
+// saver writes the trained networks.
+func (o *onlineJob) saver(cast trainers.Cast) func(dir string) error {
+	files := models.SaveOptions{Tokenizer: tokenizerOf(o.Model)}
+	return func(dir string) error {
+		if err := models.Save(dir, cast.Policy, files); err != nil || cast.Value == nil {
+			return err
+		}
+		return models.Save(filepath.Join(dir, trainers.ValueDir), cast.Value, files)
+	}
+}
+
+// cast loads all networks of the run.
+func (o *onlineJob) cast(opt models.Options) (cast trainers.Cast, err error) {
+	cast.Stops = o.enc.Stops
+	if cast.Policy, err = o.model(o.Model, o.set.Seed, opt); err != nil {
+		return cast, err
+	}
+	if cast.Reference, err = o.loadReference(cast.Policy, opt); err != nil {
+		return cast, err
+	}
+	if o.critic {
+		if cast.Value, err = o.loadValue(cast.Policy, opt); err != nil {
+			return cast, err
+		}
+	}
+	if o.reward != "" {
+		rm, err := o.loadReward(cast.Policy, opt)
+		if err != nil {
+			return cast, err
+		}
+		micro := o.set.MicroBatchSize
+		if micro == 0 {
+			micro = o.set.BatchSize
+		}
+		cast.Reward = trainers.ModelRewarder{Scorer: rm, Micro: micro}
+	}
+	if o.Gold != "none" {
+		cast.Gold = GoldTask{Decode: o.text}
+	}
+	cast.Watch, err = o.watched(opt, &cast)
+	return cast, err
+}
+
+// watched loads the models whose KL is logged beside the reference's.
+func (o *onlineJob) watched(opt models.Options, cast *trainers.Cast) ([]trainers.Watched, error) {
+	var names, dirs []string
+	if o.WatchKL {
+		names, dirs = append(names, "start"), append(dirs, o.Model)
+	}
+	if o.WatchKL && len(o.ref.Dirs) > 1 {
+		names, dirs = append(names, o.ref.Names()...), append(dirs, o.ref.Dirs...)
+	}
+	for _, dir := range o.WatchModels {
+		names, dirs = append(names, filepath.Base(filepath.Clean(dir))), append(dirs, dir)
+	}
+	loaded := map[string]models.Model{} // one copy of each folder, however many names it has
+	if len(o.ref.Dirs) == 1 {
+		loaded[o.ref.Dirs[0]] = cast.Reference
+	}
+	var list []trainers.Watched
+	for i, dir := range dirs {
+		if slices.Contains(names[:i], names[i]) {
+			continue // a soup member that is watched anyway
+		}
+		if loaded[dir] == nil {
+			m, err := o.frozen(dir, cast.Policy, opt)
+			if err != nil {
+				return nil, err
+			}
+			loaded[dir] = m
+		}
+		list = append(list, trainers.Watched{Name: names[i], Model: loaded[dir]})
+	}
+	return list, nil
+}

@@ -1,0 +1,283 @@
+package trainers
+
+// What all online methods have in common: a batch of prompts is completed by the policy and scored, policy and
+// reference read the completions' log-probabilities, and some epochs of updates follow. A method adds what credit it
+// gives each token and the loss that it learns by; see ppo.go for one.
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"salsa/data"
+	"salsa/internal/fault"
+	"salsa/models"
+	"salsa/nn"
+	"salsa/tensor"
+)
+
+// OnlineOptions are the options of every method that learns from completions of its own.
+type OnlineOptions struct {
+	Common         `group:"Optimizer"`
+	PPOEpochs      int     `yaml:"ppo_epochs" help:"passes over each batch of samples" check:">=1"`
+	MiniBatches    int     `yaml:"num_mini_batches" help:"optimizer steps per pass" check:">=1"`
+	MaxNewTokens   int     `yaml:"max_new_tokens" help:"longest completion" unit:"tokens" check:">=1"`
+	Temperature    float64 `yaml:"temperature" help:"of sampling, and of all log-probabilities" check:">0"`
+	RolloutBatch   int     `yaml:"rollout_batch_size" help:"sequences in flight during the rollout; 0: the whole batch" check:">=0"`
+	TargetKL       float64 `yaml:"target_kl" help:"leave a batch early once approxkl exceeds this; 0: never" check:">=0" unit:"nats"`
+	MissingEOS     string  `yaml:"missing_eos" enum:"none,replace,subtract" help:"what a completion without EOS costs: its score is replaced by, or lowered by, --missing-eos-penalty"`
+	MissingPenalty float64 `yaml:"missing_eos_penalty" help:"replace: minus this is the new score; subtract: this is taken off"`
+	NormalizeScore bool    `yaml:"normalize_scores" help:"map the reward model's scores on the start policy's samples to mean 0, deviation 1"`
+	ScoreClip      float64 `yaml:"score_clip" help:"limit scores to ± this; 0: no limit" check:">=0"`
+	SampleEvery    int     `yaml:"sample_every" help:"steps between samples written to samples.jsonl (all of step 1 are)" check:">=1" hash:"-"`
+}
+
+// DefaultOnline returns what the published settings of the online methods have in common (METHODS.md §2, TL;DR N+).
+func DefaultOnline() OnlineOptions {
+	o := OnlineOptions{Common: DefaultCommon(), PPOEpochs: 4, MiniBatches: 1, MaxNewTokens: 53, Temperature: 0.7,
+		MissingEOS: "none", MissingPenalty: 1, SampleEvery: 10}
+	o.LearningRate, o.BatchSize, o.AdamEpsilon = 3e-6, 64, 1e-5
+	return o
+}
+
+// Validate checks what the tags cannot.
+func (o *OnlineOptions) Validate() error {
+	if o.BatchSize%o.MiniBatches != 0 {
+		return fault.Inputf("batch_size %d is not a multiple of num_mini_batches %d", o.BatchSize, o.MiniBatches)
+	}
+	return nil
+}
+
+// Watched is a frozen model whose KL is logged beside the reference's: the start policy, a soup member.
+type Watched struct {
+	Name  string
+	Model models.Model
+}
+
+// Cast are the networks of an online run. Policy and Value are trained; the others are frozen.
+type Cast struct {
+	Policy    models.Model
+	Value     *models.Scorer // nil for methods without a critic
+	Reference models.Model
+	Reward    Rewarder
+	Gold      Rewarder // exact reward that is logged and never learned from; may be nil
+	Watch     []Watched
+	Stops     []int // token ids that end a completion; the one that came is kept
+}
+
+// method is what sets one online method apart from the others.
+type method interface {
+	// group is how many completions a prompt gets; they lie side by side in a batch.
+	group() int
+	// beta is the weight of the KL penalty in what the method maximises.
+	beta() float64
+	// credit gives samples, which have scores and log-probabilities, the advantages that the loss reads, and KL, the
+	// estimate of the penalty per token.
+	credit(ctx context.Context, samples []Sample, clock *stopwatch) error
+	// loss is a micro-batch's share in the loss of its mini-batch, with the same share of its metrics.
+	loss(f forward) (tensor.Tensor, Stats)
+	// taken is called after the updates of a step: controllers move here, and may add scalars.
+	taken(samples []Sample, scalars map[string]float64) error
+	// memory points to what a checkpoint must hold of the method, as JSON; nil if there is nothing.
+	memory() any
+}
+
+// extent counts what the means of a mini-batch are taken over.
+type extent struct {
+	sequences, tokens int
+	places            int // of values: one more than tokens for every score that stands after the EOS
+}
+
+// forward is the policy's view of a micro-batch; now carries the gradient.
+type forward struct {
+	part     []Sample
+	at       models.Targets // of the completions' tokens
+	now, old tensor.Tensor  // [N] fp32 log-probabilities of the policy: as it is, and as it sampled
+	entropy  tensor.Tensor  // [N]
+	whole    extent         // of the mini-batch
+}
+
+// of lays one per-token series of the samples end to end as a constant: [N] fp32.
+func (f *forward) of(series func(*Sample) []float64) tensor.Tensor {
+	return flatten(f.part, f.now.Device(), series)
+}
+
+// advantages are those of the chosen tokens, [N] fp32.
+func (f *forward) advantages() tensor.Tensor {
+	return f.of(func(s *Sample) []float64 { return s.Advantages[:len(s.Completion)] })
+}
+
+// perToken is the share of a sum over tokens in the mini-batch's mean.
+func (f *forward) perToken(x tensor.Tensor) tensor.Tensor {
+	return x.Sum().MulScalar(1 / float64(f.whole.tokens))
+}
+
+// Online is the run of an online method, which embeds it.
+type Online struct {
+	set     *OnlineOptions
+	method  method
+	cast    Cast
+	prompts []data.Prompt
+	order   data.Walk
+	norm    *ScoreNorm // nil until fitted, or not wanted
+	step    int
+	samples *SampleLog
+	save    func(dir string) error
+	phase   func(string) // says what goes on, may be nil
+}
+
+// newOnline checks what every online run needs. save writes the trained networks into a folder; log may be nil.
+func newOnline(m method, cast Cast, prompts []data.Prompt, set *OnlineOptions, log *SampleLog, save func(dir string) error) (Online, error) {
+	if len(prompts) == 0 {
+		return Online{}, fault.Inputf("no prompts are left after encoding; check --data and --max-length")
+	}
+	if len(cast.Stops) == 0 {
+		return Online{}, fault.Inputf("the policy has no EOS token: neither generation_config.json nor config.json has eos_token_id; add it")
+	}
+	if n := m.group(); set.BatchSize%(n*set.MiniBatches) != 0 {
+		return Online{}, fault.Inputf("batch_size %d is not a multiple of %d mini-batches of %d completions per prompt", set.BatchSize, set.MiniBatches, n)
+	}
+	if err := noNoise(cast); err != nil {
+		return Online{}, err
+	}
+	order, err := walkOver(&set.Common, prompts, promptOrigin)
+	if err != nil {
+		return Online{}, err
+	}
+	return Online{set: set, method: m, cast: cast, prompts: prompts, samples: log, save: save, order: order}, nil
+}
+
+// Params implements Trainer: the policy's and, where there is one, the value network's.
+func (r *Online) Params() []nn.Param {
+	params := prefixed("policy.", r.cast.Policy)
+	if r.cast.Value != nil {
+		params = append(params, prefixed("value.", r.cast.Value)...)
+	}
+	return params
+}
+
+// perStep is how many prompts a step takes.
+func (r *Online) perStep() int { return r.set.BatchSize / r.method.group() }
+
+// Steps implements Trainer: one step is one batch of samples.
+func (r *Online) Steps() int { return r.set.steps(r.order.Len(), r.perStep()) }
+
+// Step implements Trainer: sample, score, give credit, then some epochs of updates.
+func (r *Online) Step(ctx context.Context, u *Update) (Result, error) {
+	clock := newStopwatch()
+	samples, tokens, err := r.experience(ctx, clock)
+	if err != nil {
+		return Result{}, err
+	}
+	scalars, err := r.describe(ctx, samples)
+	if err != nil {
+		return Result{}, err
+	}
+	clock.lap("watch")
+	r.step++ // weights move from here on: ctx is not looked at any more
+	learned, err := r.learn(u, samples)
+	if err != nil {
+		return Result{}, err
+	}
+	clock.lap("update")
+	clock.into(scalars)
+	for k, v := range learned {
+		scalars[k] = v
+	}
+	scalars["episode"], scalars["epoch"] = float64(r.step*r.set.BatchSize), r.order.Epochs()
+	if err := r.method.taken(samples, scalars); err != nil {
+		return Result{}, err
+	}
+	if r.samples != nil {
+		if err := r.samples.write(r.step, samples, r.set.SampleEvery); err != nil {
+			return Result{}, err
+		}
+	}
+	return Result{Scalars: scalars, Tokens: tokens * (1 + r.set.PPOEpochs)}, nil
+}
+
+// learn runs the epochs of updates on one batch of samples.
+func (r *Online) learn(u *Update, samples []Sample) (map[string]float64, error) {
+	total := newAverage()
+	size := len(samples) / r.set.MiniBatches
+	for epoch := range r.set.PPOEpochs {
+		order := data.NewOrder(len(samples), tensor.Mix(r.set.Seed, uint64(r.step), uint64(epoch)), true)
+		for mini := range r.set.MiniBatches {
+			batch := pick(samples, order.Next(size))
+			first := epoch == 0 && mini == 0
+			scalars, err := r.Update(u, batch, first)
+			if err != nil {
+				return nil, err
+			}
+			total.add(scalars)
+			if r.set.TargetKL > 0 && scalars["policy/approxkl_avg"] > r.set.TargetKL {
+				return total.means("stopped_early", 1), nil
+			}
+		}
+	}
+	return total.means("stopped_early", 0), nil
+}
+
+// Update takes one optimizer step on a mini-batch; means are over the valid tokens of the whole mini-batch, so
+// the micro-batch size changes nothing. first asks for the invariant of a batch's first update: ratio = 1.
+func (r *Online) Update(u *Update, batch []Sample, first bool) (map[string]float64, error) {
+	batch = byLength(batch, func(s Sample) int { return len(s.Prompt.IDs) + len(s.Completion) })
+	parts := split(len(batch), r.set.micro(len(batch)))
+	whole := extent{sequences: len(batch)}
+	for i := range batch {
+		whole.tokens += len(batch[i].Completion)
+		whole.places += len(batch[i].Returns)
+	}
+	var drift float64
+	scalars, err := u.Do(len(parts), func(i int) (tensor.Tensor, Stats) {
+		f := r.forward(batch[parts[i][0]:parts[i][1]], whole)
+		if first {
+			drift = math.Max(drift, f.now.Detach().Sub(f.old).Abs().Max().Item())
+		}
+		loss, stats := r.method.loss(f)
+		stats["policy/approxkl_avg"] = f.perToken(f.now.Sub(f.old).Square()).MulScalar(0.5)
+		stats["policy/entropy_avg"] = f.perToken(f.entropy)
+		return loss, stats
+	})
+	if err != nil {
+		return nil, err
+	}
+	if first {
+		if err := r.checkDrift(drift); err != nil {
+			return nil, err
+		}
+		scalars["rollout/logp_diff_max"] = drift
+	}
+	return scalars, nil
+}
+
+// forward reads a micro-batch with gradient.
+func (r *Online) forward(part []Sample, whole extent) forward {
+	in, at := collate(examplesOf(part))
+	scores := models.LogProbs(r.cast.Policy, in, at, r.set.Temperature) // [N]
+	return forward{part: part, at: at, now: scores.LogP, entropy: scores.Entropy, whole: whole,
+		old: flatten(part, scores.LogP.Device(), func(s *Sample) []float64 { return s.LogProbs })}
+}
+
+// flatten lays one per-token series of all samples end to end as a constant: [N] fp32.
+func flatten(samples []Sample, dev tensor.Device, of func(*Sample) []float64) tensor.Tensor {
+	var flat []float32
+	for i := range samples {
+		for _, v := range of(&samples[i]) {
+			flat = append(flat, float32(v))
+		}
+	}
+	return tensor.Floats(flat, len(flat)).OnDevice(dev)
+}
+
+// checkDrift holds the invariant of a batch's first update: the learner recomputes the rollout's log-probs.
+func (r *Online) checkDrift(drift float64) error {
+	limit := 1e-3
+	if r.cast.Policy.HeadWeight().DType() != tensor.Float32 {
+		limit = 0.2 // half precision rounds differently in batches of other shapes
+	}
+	if drift > limit || math.IsNaN(drift) {
+		return fmt.Errorf("the first update's log-probs differ from the rollout's by %g (more than %g): the ratio does not start at 1; the model is not deterministic (dropout?) or its cache is wrong", drift, limit)
+	}
+	return nil
+}

@@ -1,0 +1,147 @@
+package trainers
+
+// The rollout half of a step: from prompts to samples with scores and log-probabilities, all without autograd.
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"salsa/data"
+	"salsa/models"
+	"salsa/tensor"
+)
+
+// experience draws and scores a batch, reads the log-probabilities of policy and reference, and lets the method give
+// credit. It also returns how many tokens were sampled.
+func (r *Online) experience(ctx context.Context, clock *stopwatch) ([]Sample, int, error) {
+	samples, err := r.sample(ctx, r.step)
+	if err != nil {
+		return nil, 0, err
+	}
+	clock.lap("gen")
+	if err := r.score(ctx, samples); err != nil {
+		return nil, 0, err
+	}
+	clock.lap("reward")
+	micro := r.set.micro(r.set.BatchSize)
+	now, err := completionLogProbs(ctx, r.cast.Policy, samples, r.set.Temperature, micro)
+	if err != nil {
+		return nil, 0, fmt.Errorf("policy: %w", err)
+	}
+	clock.lap("old_log_prob")
+	ref, err := completionLogProbs(ctx, r.cast.Reference, samples, r.set.Temperature, micro)
+	if err != nil {
+		return nil, 0, fmt.Errorf("reference: %w", err)
+	}
+	clock.lap("ref")
+	tokens := 0
+	for i := range samples {
+		s := &samples[i]
+		s.LogProbs, s.RefLogProbs = now[i], ref[i]
+		tokens += len(s.Completion)
+	}
+	return samples, tokens, r.method.credit(ctx, samples, clock)
+}
+
+// sample completes the prompts of the next batch by the policy.
+func (r *Online) sample(ctx context.Context, step int) ([]Sample, error) {
+	return r.draw(ctx, r.cast.Policy, pick(r.prompts, r.order.Next(r.perStep())), r.method.group(), step, rolloutStream)
+}
+
+// draw lets m complete each prompt n times; the completions of a prompt lie side by side. Every row has a random
+// stream of its own, so a completion does not depend on its companions.
+func (r *Online) draw(ctx context.Context, m models.Model, batch []data.Prompt, n, step int, stream uint64) ([]Sample, error) {
+	samples := make([]Sample, n*len(batch))
+	prompts, seeds := make([][]int, len(batch)), make([]uint64, len(samples))
+	for i := range batch {
+		prompts[i] = batch[i].IDs
+	}
+	for i := range samples {
+		samples[i].Prompt = batch[i/n]
+		seeds[i] = tensor.Mix(r.set.Seed, uint64(step), uint64(i), stream)
+	}
+	out, err := models.Generate(ctx, m, prompts, models.GenOptions{
+		MaxNewTokens: r.set.MaxNewTokens,
+		Sampler:      tensor.Sampler{Temperature: r.set.Temperature, TopP: 1},
+		Stop:         r.cast.Stops,
+		IgnoreEOS:    true, // Stops is the whole list
+		NPerPrompt:   n,
+		Seeds:        seeds,
+		BatchSize:    cmp.Or(r.set.RolloutBatch, len(samples)),
+		Progress:     func(done, total int) { r.say(fmt.Sprintf("rollout %d/%d", done, total)) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range out {
+		samples[i].Completion, samples[i].Ended = c.IDs, c.Stopped
+	}
+	return samples, nil
+}
+
+// rolloutStream keeps the streams of sampling apart from the others that start from the run's seed.
+const rolloutStream = 0x726f6c6c
+
+func (r *Online) say(phase string) {
+	if r.phase != nil {
+		r.phase(phase)
+	}
+}
+
+// OnPhase sets who is told what goes on inside a step.
+func (r *Online) OnPhase(say func(string)) { r.phase = say }
+
+// score asks the reward model, normalises, clips and applies the missing-EOS rule.
+func (r *Online) score(ctx context.Context, samples []Sample) error {
+	r.say("scoring")
+	raw, err := r.raw(ctx, samples)
+	if err != nil {
+		return err
+	}
+	if r.set.NormalizeScore && r.norm == nil { // the first batch comes from the start policy
+		norm, err := FitScoreNorm(raw, 0, 1)
+		if err != nil {
+			return err
+		}
+		r.norm = &norm
+	}
+	for i := range samples {
+		samples[i].Raw = raw[i]
+		samples[i].Score = r.set.finalScore(raw[i], r.norm, samples[i].Ended)
+	}
+	return nil
+}
+
+func (r *Online) raw(ctx context.Context, samples []Sample) ([]float64, error) {
+	prompts, completions := splitSamples(samples)
+	raw, err := r.cast.Reward.Score(ctx, prompts, completions)
+	if err != nil {
+		return nil, err
+	}
+	if i := slices.IndexFunc(raw, func(r float64) bool { return !isFinite(r) }); i >= 0 {
+		return nil, fmt.Errorf("the reward model scores prompt %d of the batch with %g; check its weights", i, raw[i])
+	}
+	return raw, nil
+}
+
+// finalScore turns a raw score into the one that is rewarded.
+func (o *OnlineOptions) finalScore(raw float64, norm *ScoreNorm, ended bool) float64 {
+	score := raw
+	if norm != nil {
+		score = norm.Apply(score)
+	}
+	if o.ScoreClip > 0 {
+		score = math.Max(-o.ScoreClip, math.Min(o.ScoreClip, score))
+	}
+	switch {
+	case ended || o.MissingEOS == "none":
+		return score
+	case o.MissingEOS == "replace":
+		return -o.MissingPenalty
+	default: // subtract
+		return score - o.MissingPenalty
+	}
+}
