@@ -38,8 +38,8 @@ type Rewarded struct {
 // InputPaths lists the folders inside the reference expression.
 func (o *Online) InputPaths() []string { return memberDirs(o.Reference) }
 
-// check refuses a reference that cannot be read, and weights of the data that do not fit it.
-func (o *Online) check() error {
+// checkInputs refuses a reference that cannot be read, and weights of the data that do not fit it.
+func (o *Online) checkInputs() error {
 	if _, err := soup.ParseExpr(o.Reference, o.Extrapolate); err != nil {
 		return err
 	}

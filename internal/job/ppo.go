@@ -23,7 +23,7 @@ func DefaultPPO() PPOOptions {
 
 // Validate checks what the tags cannot.
 func (o *PPOOptions) Validate() error {
-	if err := o.Online.check(); err != nil {
+	if err := o.checkInputs(); err != nil {
 		return err
 	}
 	return o.PPOOptions.Validate()
