@@ -42,6 +42,9 @@ func (r *Runner) printPlan() {
 	}
 	for i, s := range r.Plan.Stages {
 		what := map[Status]string{Done: "done, would be skipped", Interrupted: "would resume", Waiting: "would run"}[r.state.Stages[i].Status]
+		if r.open[s.Name] {
+			what = "would run unless it is done with what will be chosen"
+		}
 		line := fmt.Sprintf("%-8s %s", s.Kind, what)
 		if len(s.Needs) > 0 {
 			line += ", after " + strings.Join(s.Needs, ", ")

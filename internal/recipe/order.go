@@ -58,29 +58,28 @@ func cycle(stages []*Stage, placed map[string]int) error {
 	return fault.Inputf("%s: stages need one another in a circle: %s", at.Where, strings.Join(loop, " needs "))
 }
 
-// keys returns each stage's key: the hash of its kind, its options, the program's version of the kind, the content of
-// the files it reads from outside the run, and the keys of the stages it needs. Equal keys mean equal results.
-func (r *Runner) keys() (map[string]string, error) {
-	out := map[string]string{}
-	for _, s := range r.Plan.Stages {
-		sum := sha256.New()
-		fmt.Fprintf(sum, "kind %s\noptions %s\n", s.Kind, s.hash)
-		if r.Version != nil {
-			fmt.Fprintf(sum, "version %s\n", r.Version(s.Kind))
-		}
-		for _, path := range r.external(s) {
-			digest, err := r.Digest(path)
-			if err != nil {
-				return nil, fault.Inputf("%s: stage %s: cannot read its input: %w", s.Where, s.Name, err)
-			}
-			fmt.Fprintf(sum, "input %s\n", digest)
-		}
-		for _, need := range slices.Sorted(slices.Values(s.Needs)) { // by name: reordering the file changes no key
-			fmt.Fprintf(sum, "needs %s\n", out[need])
-		}
-		out[s.Name] = hex.EncodeToString(sum.Sum(nil))
+// key returns a stage's key: the hash of its kind, its options, the program's version of the kind, the content of
+// the files it reads from outside the run, and the keys of the stages it needs, which stand in r.state. Equal keys mean
+// equal results. Of a stage that it needs for a choice alone, the value chosen counts, which is among its options.
+func (r *Runner) key(s *Stage) (string, error) {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "kind %s\noptions %s\n", s.Kind, s.hash)
+	if r.Version != nil {
+		fmt.Fprintf(sum, "version %s\n", r.Version(s.Kind))
 	}
-	return out, nil
+	for _, path := range r.external(s) {
+		digest, err := r.Digest(path)
+		if err != nil {
+			return "", fault.Inputf("%s: stage %s: cannot read its input: %w", s.Where, s.Name, err)
+		}
+		fmt.Fprintf(sum, "input %s\n", digest)
+	}
+	for _, need := range slices.Sorted(slices.Values(s.Needs)) { // by name: reordering the file changes no key
+		if !slices.Contains(s.orderOnly, need) {
+			fmt.Fprintf(sum, "needs %s\n", r.state.find(need).Key)
+		}
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // external lists the stage's input paths outside the run folder; those inside are other stages' results, which their

@@ -23,6 +23,8 @@ type Plan struct {
 	Vars   []Var    // in the order of the file
 	Stages []*Stage // in the order of execution
 	Source []byte   // the recipe's text
+
+	real, symbolic *expander
 }
 
 // Stage is one step of a plan.
@@ -35,6 +37,12 @@ type Stage struct {
 	Options any      // pointer to the kind's struct, filled
 	Where   string   // file:line of the stage
 	Resume  bool     // set by Runner: Dir holds the same stage's unfinished run
+
+	spec      *stageSpec
+	point     []options.Entry // its place in the item's grid
+	choices   []choiceRef     // settings that other stages choose
+	waits     []string        // options that have no value until they have
+	orderOnly []string        // of Needs: stages whose choices it uses, and nothing else of theirs
 
 	base   string   // name before the seed suffix
 	hash   string   // of kind and options, with the folders of this run and recipe written symbolically
@@ -58,7 +66,7 @@ func Load(file string, data []byte, p Params) (*Plan, error) {
 	if out == "" {
 		out = filepath.Join("runs", doc.name)
 	}
-	real := expander{doc: doc, params: p, run: out, recipe: filepath.Dir(file)}
+	real := expander{doc: doc, params: p, run: out, recipe: filepath.Dir(file), chosen: map[string]string{}}
 	plan := &Plan{Name: doc.name, About: doc.about, Out: out, Source: data}
 	if plan.Vars, err = real.resolve(); err != nil {
 		return nil, err
@@ -75,7 +83,8 @@ func Load(file string, data []byte, p Params) (*Plan, error) {
 	if plan.Stages, err = real.expand(); err != nil {
 		return nil, err
 	}
-	symbolic := expander{doc: doc, params: p, run: symbolicRun, recipe: symbolicRecipe}
+	symbolic := expander{doc: doc, params: p, run: symbolicRun, recipe: symbolicRecipe, chosen: map[string]string{}}
+	plan.real, plan.symbolic = &real, &symbolic
 	if _, err := symbolic.resolve(); err != nil {
 		return nil, err
 	}
@@ -86,8 +95,10 @@ func Load(file string, data []byte, p Params) (*Plan, error) {
 	for i, s := range plan.Stages {
 		s.hash = options.HashAgainst(twins[i].Options, p.Kinds[s.Kind]())
 	}
-	plan.Stages, err = order(plan.Stages)
-	return plan, err
+	if plan.Stages, err = order(plan.Stages); err != nil {
+		return nil, err
+	}
+	return plan, plan.checkChoices()
 }
 
 func (d *document) checkKinds(kinds map[string]func() any) error {
@@ -115,7 +126,7 @@ func (d *document) applySets(sets []string, kinds map[string]func() any) error {
 		node := &options.Node{File: "--set " + text, Text: value}
 		hit := false
 		for _, s := range d.stages {
-			if stage != "*" && stage != s.head.Name && !s.hasSeedName(stage) {
+			if stage != "*" && stage != s.head.Name && !s.hasSeedName(stage) && !d.tunesFor(stage, key, s) {
 				continue
 			}
 			if stage == "*" && !options.Of(kinds[s.head.Kind]()).Has(key) {
@@ -129,6 +140,12 @@ func (d *document) applySets(sets []string, kinds map[string]func() any) error {
 		}
 	}
 	return nil
+}
+
+// tunesFor reports whether s tries out values for the stage, so that what is set there holds here too: all but what
+// it tries.
+func (d *document) tunesFor(stage, key string, s *stageSpec) bool {
+	return d.tunes[s.head.Name] == stage && s.grid.Get(key) == nil
 }
 
 func (d *document) noSuchStage(stage, key string) string {
@@ -149,17 +166,6 @@ type override struct {
 	value      *options.Node
 }
 
-func (s *stageSpec) expandedNames() []string {
-	if len(s.head.Seeds) == 0 {
-		return []string{s.head.Name}
-	}
-	names := make([]string, len(s.head.Seeds))
-	for i, seed := range s.head.Seeds {
-		names[i] = fmt.Sprintf("%s-seed%d", s.head.Name, seed)
-	}
-	return names
-}
-
 func (s *stageSpec) hasSeedName(name string) bool { return slices.Contains(s.expandedNames(), name) }
 
 // expander makes stages out of a document for one pair of folders.
@@ -168,6 +174,7 @@ type expander struct {
 	params      Params
 	run, recipe string
 	globals     scope
+	chosen      map[string]string // ${choice:…} → its value, once the choice is made
 }
 
 // resolve gives the variables their values.
@@ -190,12 +197,9 @@ func (x *expander) resolve() ([]Var, error) {
 func (x *expander) expand() ([]*Stage, error) {
 	var out []*Stage
 	for _, spec := range x.doc.stages {
-		for i, name := range spec.expandedNames() {
-			st := &Stage{Name: name, base: spec.head.Name, Kind: spec.head.Kind, Where: spec.where}
-			if len(spec.head.Seeds) > 0 {
-				st.Seed = &spec.head.Seeds[i]
-			}
-			if err := x.fill(st, spec); err != nil {
+		for _, m := range spec.members() {
+			st := &Stage{Name: m.name, base: spec.head.Name, Kind: spec.head.Kind, Where: spec.where, Seed: m.seed, spec: spec, point: m.point}
+			if err := x.fill(st); err != nil {
 				return nil, err
 			}
 			out = append(out, st)
@@ -205,7 +209,8 @@ func (x *expander) expand() ([]*Stage, error) {
 }
 
 // fill resolves the stage's references and decodes its options.
-func (x *expander) fill(st *Stage, spec *stageSpec) error {
+func (x *expander) fill(st *Stage) error {
+	spec := st.spec
 	st.Dir = filepath.Join(x.run, "stages", st.Name)
 	for _, need := range spec.head.Needs {
 		names, err := x.names(need, st)
@@ -226,13 +231,28 @@ func (x *expander) fill(st *Stage, spec *stageSpec) error {
 	if err := c.Apply(with); err != nil {
 		return err
 	}
-	if missing := c.Missing(); len(missing) > 0 {
+	st.inputs = c.Inputs()
+	return st.check(c)
+}
+
+// check looks over decoded options. Those that wait for a choice are held to exist; with them the stage is looked
+// over again.
+func (st *Stage) check(c *options.Config) error {
+	for _, key := range st.waits {
+		if !c.Has(key) {
+			return fault.Inputf("%s: stage %s: unknown key %s%s", st.Where, st.Name, key, options.DidYouMean(key, c.Keys()))
+		}
+	}
+	missing := slices.DeleteFunc(c.Missing(), func(key string) bool { return slices.Contains(st.waits, key) })
+	if len(missing) > 0 {
 		return fault.Inputf("%s: stage %s: %s is required under with:", st.Where, st.Name, strings.Join(missing, " and "))
+	}
+	if len(st.waits) > 0 {
+		return nil
 	}
 	if err := c.Validate(); err != nil {
 		return fault.Inputf("%s: stage %s: %w", st.Where, st.Name, err)
 	}
-	st.inputs = c.Inputs()
 	return nil
 }
 
@@ -240,12 +260,18 @@ func (x *expander) fill(st *Stage, spec *stageSpec) error {
 func (x *expander) with(st *Stage, spec *stageSpec) (*options.Node, error) {
 	with := *spec.with
 	with.Entries = slices.Clone(with.Entries)
+	for _, e := range st.point {
+		with.Put(e.Key, e.Value)
+	}
 	for _, o := range spec.sets {
-		if o.stage == "*" || o.stage == st.base || o.stage == st.Name {
+		if o.stage == "*" || o.stage == st.base || o.stage == st.Name || o.stage == x.doc.tunes[st.base] {
 			with.Put(o.key, o.value)
 		}
 	}
-	return substitute(&with, x.stageScope(st).or(x.globals), x.doc.varNames())
+	if err := x.hold(st, &with); err != nil {
+		return nil, err
+	}
+	return substitute(&with, x.stageScope(st).or(x.choiceScope).or(x.globals), x.doc.varNames())
 }
 
 // place sets the options that the recipe itself decides: out, and seed in a stage with seeds.
@@ -299,6 +325,7 @@ func (st *Stage) need(names []string) {
 			st.Needs = append(st.Needs, name)
 		}
 	}
+	st.orderOnly = slices.DeleteFunc(st.orderOnly, func(name string) bool { return slices.Contains(names, name) })
 }
 
 // names lists the expanded stages that target means when st refers to it.
@@ -312,7 +339,7 @@ func (x *expander) names(target string, st *Stage) ([]string, error) {
 		}
 		if spec.head.Name == base {
 			if st.Seed != nil && !every && slices.Contains(spec.head.Seeds, *st.Seed) {
-				return []string{fmt.Sprintf("%s-seed%d", base, *st.Seed)}, nil
+				return spec.siblings(*st.Seed), nil
 			}
 			return expanded, nil
 		}

@@ -36,10 +36,19 @@ type soupKind struct {
 	Out    string   `yaml:"out" help:"output folder"`
 }
 
+type selectKind struct {
+	Models []string `yaml:"models" help:"candidates" required:"true" input:"path"`
+	Keys   []string `yaml:"keys" help:"settings" required:"true"`
+	By     string   `yaml:"by" help:"criterion"`
+	Out    string   `yaml:"out" help:"output folder"`
+}
+
 var testKinds = map[string]func() any{
 	"sft":  func() any { return &trainKind{Steps: 10, Rate: 1e-5, Seed: 7} },
 	"ppo":  func() any { return &trainKind{Steps: 5, Rate: 1e-6} },
 	"soup": func() any { return &soupKind{} },
+
+	"select": func() any { return &selectKind{By: "gold"} },
 }
 
 const tiny = `name: tiny
@@ -146,7 +155,7 @@ func TestBadRecipes(t *testing.T) {
 		{"misspelt with", stage("{name: a, kind: sft, wth: {}}"), "tiny.yaml:3: unknown key wth; did you mean `with`?"},
 		{"no kind", stage("{name: a}"), "tiny.yaml:3: kind is required"},
 		{"unknown kind", stage("{name: a, kind: stf}"), "stage a: unknown kind stf; did you mean `sft`?"},
-		{"far kind", stage("{name: a, kind: zzz}"), "unknown kind zzz; known kinds: ppo, sft, soup"},
+		{"far kind", stage("{name: a, kind: zzz}"), "unknown kind zzz; known kinds: ppo, select, sft, soup"},
 		{"unknown option", stage("{name: a, kind: sft,\n     with: {model: m, max_stps: 3}}"), "tiny.yaml:4: unknown key max_stps; did you mean `max_steps`?"},
 		{"option type", stage("{name: a, kind: sft, with: {model: m, max_steps: x}}"), `tiny.yaml:3: max_steps: "x" is not an integer`},
 		{"option range", stage("{name: a, kind: sft, with: {model: m, max_steps: 0}}"), "it must be >0"},

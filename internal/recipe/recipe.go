@@ -14,8 +14,9 @@
 //	    with: {models: "${stage:sft}"}   # the folders of both; the reference implies needs: [sft]
 //
 // `with` holds the options of the kind, read as strictly as --config reads them. Everything is checked before the
-// first stage runs. References: ${name} a variable, ${env:NAME}, ${stage:NAME} a stage's output folder, ${seed},
-// ${recipe_dir}, ${run_dir}; $${ is a literal ${. ${stage:NAME} of a stage with seeds is the sibling of the same seed
+// first stage runs. `grid: {key: [a, b]}` beside with repeats a stage as NAME-grid1, NAME-grid2; `tune: {key: [a, b]}`
+// has the best of a grid chosen, see grid.go and choice.go. References: ${name} a variable, ${env:NAME}, ${stage:NAME} a stage's output folder, ${seed},
+// ${recipe_dir}, ${run_dir}, ${choice:STAGE.key} a setting that a stage of kind select has chosen; $${ is a literal ${. ${stage:NAME} of a stage with seeds is the sibling of the same seed
 // where the referring stage has that seed too, else the list of all; ${stage:NAME-*} is always the list of all.
 //
 // This file reads the document; vars.go substitutes, plan.go expands and orders, run.go executes.
@@ -45,14 +46,16 @@ type document struct {
 	name   string
 	about  string
 	vars   []variable
-	items  []*options.Node // the stages as written
-	stages []*stageSpec    // the stages as read by readStages, once variables have values
+	items  []*options.Node   // the stages as written
+	tunes  map[string]string // NAME-tune → NAME, for items with `tune`
+	stages []*stageSpec      // the stages as read by readStages, once variables have values
 }
 
 // stageSpec is one item of stages: before seeds are expanded.
 type stageSpec struct {
 	head  stageHead
 	with  *options.Node // a mapping, never nil
+	grid  *options.Node // option → list of values; nil without
 	sets  []override    // from the command line, in order
 	where string        // file:line
 }
@@ -80,7 +83,7 @@ func parse(file string, data []byte) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	rest, err := split(root, "vars", "stages")
+	rest, err := split(root, []string{"name", "about"}, "vars", "tuning", "stages")
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +94,7 @@ func parse(file string, data []byte) (*document, error) {
 	if !nameRule.MatchString(h.Name) {
 		return nil, fault.Inputf("%s: name %q must be letters, digits, - and _", root.Where(), h.Name)
 	}
-	d := &document{file: file, name: h.Name, about: h.About}
+	d := &document{file: file, name: h.Name, about: h.About, tunes: map[string]string{}}
 	if d.vars, err = parseVars(root.Get("vars")); err != nil {
 		return nil, err
 	}
@@ -99,8 +102,7 @@ func parse(file string, data []byte) (*document, error) {
 	if list == nil || list.Kind != options.List || len(list.Items) == 0 {
 		return nil, fault.Inputf("%s: a recipe needs `stages:`, a list with at least one stage", root.Where())
 	}
-	d.items = list.Items
-	return d, nil
+	return d, d.unfold(list.Items, root.Get("tuning"))
 }
 
 // readStages decodes each stage but its `with`; seeds and needs may refer to variables.
@@ -123,7 +125,7 @@ func (d *document) readStages(globals scope) error {
 }
 
 func parseStage(n *options.Node, globals scope, vars []string) (*stageSpec, error) {
-	rest, err := split(n, "with")
+	rest, err := split(n, []string{"name", "kind", "needs", "seeds", "tune"}, "with", "grid")
 	if err == nil {
 		rest, err = substitute(rest, globals, vars)
 	}
@@ -148,19 +150,19 @@ func parseStage(n *options.Node, globals scope, vars []string) (*stageSpec, erro
 	case spec.with.Kind != options.Map:
 		return nil, fault.Inputf("%s: with must be a mapping of options to values, not %s", spec.with.Where(), spec.with.Kind)
 	}
-	return spec, nil
+	return spec, spec.readGrid(n.Get("grid"), globals, vars)
 }
 
 // split returns n without the named keys, so that the rest can be decoded into a struct whose unknown-key error
-// still knows about them.
-func split(n *options.Node, keys ...string) (*options.Node, error) {
+// still knows about them. others are the keys of that struct.
+func split(n *options.Node, others []string, keys ...string) (*options.Node, error) {
 	if n.Kind != options.Map {
 		return nil, fault.Inputf("%s: want a mapping of keys to values, not %s", n.Where(), n.Kind)
 	}
 	rest := *n
 	rest.Entries = nil
 	for _, e := range n.Entries {
-		if near := options.Suggest(e.Key, keys); near != "" && near != e.Key {
+		if near := options.Suggest(e.Key, slices.Concat(keys, others)); near != e.Key && slices.Contains(keys, near) {
 			return nil, fault.Inputf("%s:%d: unknown key %s; did you mean `%s`?", n.File, e.Line, e.Key, near)
 		}
 		if !slices.Contains(keys, e.Key) {

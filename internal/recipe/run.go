@@ -36,6 +36,7 @@ type Runner struct {
 
 	state   *State
 	aside   map[string]Record // what state.json said of each stage before this run
+	open    map[string]bool   // stages without a key: they wait for a choice, or need one that does
 	skipped int
 }
 
@@ -77,19 +78,17 @@ func (r *Runner) compare() error {
 	if err != nil {
 		return err
 	}
-	keys, err := r.keys()
-	if err != nil {
-		return err
-	}
 	r.state = &State{Recipe: r.Plan.Name, Vars: r.Plan.Vars, Sets: r.Sets}
-	r.aside = map[string]Record{}
-	for _, s := range r.Plan.Stages {
-		rec := Record{Name: s.Name, Kind: s.Kind, Status: Waiting, Key: keys[s.Name]}
+	r.aside, r.open = map[string]Record{}, map[string]bool{}
+	for i, s := range r.Plan.Stages {
+		rec := Record{Name: s.Name, Kind: s.Kind, Status: Waiting}
 		if was := old.find(s.Name); was != nil {
 			r.aside[s.Name] = *was
-			rec = carry(rec, *was, s)
 		}
 		r.state.Stages = append(r.state.Stages, rec)
+		if err := r.place(i, s); err != nil {
+			return err
+		}
 	}
 	for _, was := range old.Stages {
 		if r.state.find(was.Name) == nil {
@@ -97,6 +96,42 @@ func (r *Runner) compare() error {
 		}
 	}
 	return nil
+}
+
+// place gives a stage its key and holds it against the record of an earlier run; a stage that waits for a choice is
+// left open and keeps its old record until its turn comes.
+func (r *Runner) place(i int, s *Stage) error {
+	rec := &r.state.Stages[i]
+	was, known := r.aside[s.Name]
+	settled, err := r.settle(s)
+	if err != nil {
+		return err
+	}
+	if r.open[s.Name] = !settled; !settled {
+		if known {
+			*rec = was
+		}
+		return nil
+	}
+	key, err := r.key(s)
+	if err != nil {
+		return err
+	}
+	*rec = Record{Name: s.Name, Kind: s.Kind, Status: Waiting, Key: key}
+	if known {
+		*rec = carry(*rec, was, s)
+	}
+	return nil
+}
+
+// settle gives a stage its last options; false while it, or a stage it needs, waits for a choice.
+func (r *Runner) settle(s *Stage) (bool, error) {
+	for _, need := range s.Needs {
+		if r.open[need] {
+			return false, nil
+		}
+	}
+	return r.Plan.settle(s, func(stage string) bool { return r.state.find(stage).Status == Done })
 }
 
 // carry takes over the old record's outcome where its key still holds and its folder is still there.
@@ -177,6 +212,11 @@ func (r *Runner) Run(ctx context.Context) error {
 // step runs or skips one stage and records the outcome.
 func (r *Runner) step(ctx context.Context, i int, s *Stage) error {
 	rec := &r.state.Stages[i]
+	if r.open[s.Name] {
+		if err := r.place(i, s); err != nil {
+			return fmt.Errorf("stage %s: %w", s.Name, err)
+		}
+	}
 	if rec.Status == Done {
 		r.skipped++
 		r.printStage(i, s, fmt.Sprintf("skipped (done before in %s)", seconds(rec.Seconds)))

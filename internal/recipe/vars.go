@@ -44,7 +44,7 @@ func parseVars(n *options.Node) ([]variable, error) {
 			var h struct {
 				Help string `yaml:"help" help:"what the variable means"`
 			}
-			rest, err := split(e.Value, "default")
+			rest, err := split(e.Value, []string{"help"}, "default")
 			if err == nil {
 				err = fill(&h, rest, v.where)
 			}
