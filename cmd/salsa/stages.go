@@ -28,6 +28,7 @@ func stageKinds() map[string]stageKind {
 		"ppo":       kindOf("1", job.DefaultPPO, quietly(job.PPO)),
 		"dpo":       kindOf("1", job.DefaultDPO, quietly(job.DPO)),
 		"eval":      kindOf("1", job.DefaultEval, quietly(job.Eval)),
+		"select":    kindOf("1", job.DefaultSelect, quietly(job.Select)),
 		"demo-data": kindOf("1", job.DefaultDemoData, quietly(job.DemoData)),
 		"pairs":     kindOf("1", job.DefaultPairs, quietly(job.Pairs)),
 		"report":    kindOf("2", runreport.Default, quietly(runreport.Write)),

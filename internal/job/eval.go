@@ -43,6 +43,9 @@ func DefaultEval() EvalOptions {
 	return EvalOptions{Gold: "none", Safety: "none", Samples: 1, Overlong: "error", Base: defaultBase(), Sampling: defaultSampling()}
 }
 
+// EvalFile is what an evaluation leaves in its folder: an Evaluation as JSON.
+const EvalFile = "eval.json"
+
 // Evaluation is eval.json. The arrays of a model hold Samples entries for each prompt, prompt by prompt.
 type Evaluation struct {
 	Prompts     []string         `json:"prompts"`
@@ -92,7 +95,7 @@ func Eval(ctx context.Context, o *EvalOptions) (scalars map[string]float64, err 
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(o.Out, "eval.json")
+	path := filepath.Join(o.Out, EvalFile)
 	if err := checkpoint.WriteFileAtomic(path, raw); err != nil {
 		return nil, err
 	}

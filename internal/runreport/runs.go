@@ -75,7 +75,7 @@ func (o *Options) read() (*material, error) {
 	}
 	if o.Eval != "" {
 		m.eval = &job.Evaluation{}
-		if err := readJSON(filepath.Join(o.Eval, "eval.json"), m.eval); err != nil {
+		if err := readJSON(filepath.Join(o.Eval, job.EvalFile), m.eval); err != nil {
 			return nil, err
 		}
 		if err := check(m.eval, o.Eval); err != nil {
@@ -192,7 +192,7 @@ func readJSON(path string, into any) error {
 
 // check holds the arrays of an eval.json against its number of prompts, so that no later step need ask.
 func check(e *job.Evaluation, dir string) error {
-	path := filepath.Join(dir, "eval.json")
+	path := filepath.Join(dir, job.EvalFile)
 	n := len(e.Prompts) * e.Samples
 	for _, m := range e.Models {
 		lengths := map[string]int{"length": len(m.Length), "ended": len(m.Ended)}
