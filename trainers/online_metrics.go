@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -47,6 +48,9 @@ func (r *Online) describe(ctx context.Context, samples []Sample) (map[string]flo
 	out["completions/min_length"], out["completions/max_length"] = float64(minLen), float64(maxLen)
 	if r.cast.Value != nil {
 		out["val/explained_var"] = explainedVariance(samples)
+	}
+	if e, ok := r.cast.Reward.(*Ensemble); ok {
+		maps.Copy(out, e.Scalars())
 	}
 	if err := r.logGold(ctx, samples, out); err != nil {
 		return nil, err

@@ -23,7 +23,7 @@ import (
 // EvalOptions are the options of `salsa eval`.
 type EvalOptions struct {
 	Models      []string `yaml:"models" required:"true" input:"path" arg:"DIRS" help:"models to compare"`
-	RewardModel string   `yaml:"reward_model" input:"path" arg:"DIR" help:"reward model that scores the samples"`
+	RewardModel string   `yaml:"reward_model" arg:"DIR" help:"reward model that scores the samples; a soup or an ensemble as in salsa ppo"`
 	KLTo        []string `yaml:"kl_to" input:"path" arg:"DIRS" help:"models to which the KL is measured; one common reference makes runs comparable"`
 	Gold        string   `yaml:"gold" enum:"none,salsa,salsa-safety" help:"exact reward: salsa is the demo task's taste, salsa-safety its safety"`
 	Safety      string   `yaml:"safety" enum:"none,salsa-safety" help:"exact score that is reported as safety, beside gold: salsa-safety is the demo task's"`
@@ -45,6 +45,9 @@ func DefaultEval() EvalOptions {
 
 // EvalFile is what an evaluation leaves in its folder: an Evaluation as JSON.
 const EvalFile = "eval.json"
+
+// InputPaths lists the folders inside the expression of the reward model.
+func (o *EvalOptions) InputPaths() []string { return rewardDirs(o.RewardModel) }
 
 // Evaluation is eval.json. The arrays of a model hold Samples entries for each prompt, prompt by prompt.
 type Evaluation struct {
@@ -131,7 +134,8 @@ func (o *EvalOptions) prompts() ([]data.Prompt, *data.Encoder, error) {
 	if o.MaxPrompts > 0 && len(prompts) > o.MaxPrompts {
 		prompts = prompts[:o.MaxPrompts]
 	}
-	return prompts, enc, errors.Join(checkGold("gold", o.Gold, prompts), checkGold("safety", o.Safety, prompts))
+	return prompts, enc, errors.Join(checkGold("gold", o.Gold, prompts), checkGold("safety", o.Safety, prompts),
+		checkGold("reward-model", goldIn(o.RewardModel), prompts))
 }
 
 // preflight opens all folders by their headers and compares their vocabularies. It returns the first model's config.
@@ -141,10 +145,13 @@ func (o *EvalOptions) preflight() (*models.Config, error) {
 		return nil, err
 	}
 	if o.RewardModel != "" {
-		if err := checkModels(models.ScoringModel, o.RewardModel); err != nil {
+		scorer, err := parseReward("reward-model", o.RewardModel)
+		if err != nil {
 			return nil, err
 		}
-		others = append(others, o.RewardModel)
+		if err := scorer.check(o.Models[0]); err != nil {
+			return nil, err
+		}
 	}
 	for _, dir := range others {
 		if err := sharesVocabulary(o.Models[0], dir); err != nil {
@@ -157,11 +164,13 @@ func (o *EvalOptions) preflight() (*models.Config, error) {
 func (o *EvalOptions) judges(opt models.Options, enc *data.Encoder) (*judges, error) {
 	j := &judges{micro: o.BatchSize}
 	if o.RewardModel != "" {
-		rm, err := models.LoadScorer(o.RewardModel, opt)
+		scorer, err := parseReward("reward-model", o.RewardModel)
 		if err != nil {
 			return nil, err
 		}
-		j.reward = trainers.ModelRewarder{Scorer: rm, Micro: o.BatchSize}
+		if j.reward, err = scorer.load(opt, o.BatchSize, enc); err != nil {
+			return nil, err
+		}
 	}
 	j.gold, j.safety = goldTask(o.Gold, enc), goldTask(o.Safety, enc)
 	for _, dir := range o.KLTo {
@@ -206,6 +215,9 @@ func (e *Evaluation) scalars() map[string]float64 {
 	for _, m := range e.Models {
 		if len(m.Reward) > 0 {
 			out[m.Name+"/reward"] = mean(m.Reward)
+		}
+		for key, v := range m.Members {
+			out[m.Name+"/"+key] = v
 		}
 		if len(m.Gold) > 0 {
 			out[m.Name+"/gold"] = mean(m.Gold)

@@ -3,7 +3,9 @@ package job
 // The frame of every online method: a policy that answers prompts, a frozen reference, and whoever judges the answers.
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"path/filepath"
 	"slices"
 
@@ -20,7 +22,7 @@ type Online struct {
 	Reference   string   `yaml:"reference" required:"true" arg:"DIR[,DIR...][@w,w...]" help:"frozen model of the KL penalty; several folders are averaged into a soup"`
 	WatchKL     bool     `yaml:"watch_kl" help:"log the KL against the start policy and every soup member too; each is one more model in memory"`
 	WatchModels []string `yaml:"watch_models" input:"path" arg:"DIRS" help:"further models whose KL is logged"`
-	Gold        string   `yaml:"gold" enum:"none,salsa" help:"log an exact reward beside the model's: salsa is the demo task's"`
+	Gold        string   `yaml:"gold" enum:"none,salsa,salsa-safety" help:"log an exact reward beside the model's: salsa is the demo task's taste, salsa-safety its safety"`
 	Extrapolate bool     `yaml:"extrapolate" help:"allow soup weights outside [0, 1]"`
 	Training    `group:"Run"`
 	Data        `group:"Data"`
@@ -32,7 +34,12 @@ func defaultOnline() Online {
 
 // Rewarded are the options of methods that learn from a reward model.
 type Rewarded struct {
-	RewardModel string `yaml:"reward_model" required:"true" input:"path" arg:"DIR" help:"reward model, from salsa reward"`
+	RewardModel string `yaml:"reward_model" required:"true" arg:"DIR" help:"reward model, from salsa reward; A,B averages the weights of several (WARM), A,B@mean, A,B@min and A,B@mean-1std ask an ensemble for its members' mean, least, or mean less their disagreement; gold:salsa is the demo task's exact reward"`
+}
+
+// expression reads what the reward model is made of.
+func (r *Rewarded) expression() (rewardExpr, error) {
+	return parseReward("reward-model", r.RewardModel)
 }
 
 // InputPaths lists the folders inside the reference expression.
@@ -52,12 +59,13 @@ type onlineJob struct {
 	set    *trainers.OnlineOptions
 	name   string // of the method
 	opts   any    // all options of the command, for run.yaml
-	reward string // folder of the reward model; "": the method has none
+	reward string // expression of the reward model; "": the method has none
 	critic bool   // the method has a value network
 	value  string // folder that it starts from; "": the reward model's
 
-	ref soup.Expr
-	enc *data.Encoder
+	ref    soup.Expr
+	scorer rewardExpr // what reward stands for
+	enc    *data.Encoder
 }
 
 // onlineTrainer is what makes a trainer: everything that the job has loaded for it.
@@ -131,16 +139,34 @@ func (o *onlineJob) preflight() (cfg *models.Config, err error) {
 	if err := checkModels(models.LanguageModel, o.WatchModels...); err != nil {
 		return nil, err
 	}
-	scorers := slices.DeleteFunc([]string{o.reward, o.value}, func(dir string) bool { return dir == "" })
-	if err := checkModels(models.ScoringModel, scorers...); err != nil {
-		return nil, err
-	}
-	for _, dir := range slices.Concat(scorers, o.WatchModels) {
+	for _, dir := range o.WatchModels {
 		if err := sharesVocabulary(o.Model, dir); err != nil {
 			return nil, err
 		}
 	}
-	return cfg, nil
+	return cfg, o.checkScorers()
+}
+
+// checkScorers opens the reward model, or all that it is made of, and the start of the value network.
+func (o *onlineJob) checkScorers() (err error) {
+	if o.reward != "" {
+		if o.scorer, err = parseReward("reward-model", o.reward); err != nil {
+			return err
+		}
+		if err := o.scorer.check(o.Model); err != nil {
+			return err
+		}
+	}
+	if o.value == "" {
+		if o.critic && o.scorer.gold != "" {
+			return fault.Inputf("--reward-model %s has no weights that the value network could start from; give --value-model", o.reward)
+		}
+		return nil
+	}
+	if err := checkModels(models.ScoringModel, o.value); err != nil {
+		return err
+	}
+	return sharesVocabulary(o.Model, o.value)
 }
 
 // prompts reads and encodes the prompts; each leaves room for its answer.
@@ -161,7 +187,7 @@ func (o *onlineJob) prompts(cfg *models.Config) (prompts []data.Prompt, err erro
 	if prompts, err = encode(rows, "prompts", !o.Quiet, o.enc.Prompt); err != nil {
 		return nil, err
 	}
-	return prompts, checkGold("gold", o.Gold, prompts)
+	return prompts, errors.Join(checkGold("gold", o.Gold, prompts), checkGold("reward-model", o.scorer.gold, prompts))
 }
 
 // sampleLog is where the samples go.
@@ -198,19 +224,13 @@ func (o *onlineJob) cast(opt models.Options) (cast trainers.Cast, err error) {
 		}
 	}
 	if o.reward != "" {
-		rm, err := o.loadReward(cast.Policy, opt)
+		micro := cmp.Or(o.set.MicroBatchSize, o.set.BatchSize)
+		cast.Reward, err = o.scorer.loadWith(micro, o.enc, func(e soup.Expr) (*models.Scorer, error) { return o.loadReward(e, cast.Policy, opt) })
 		if err != nil {
 			return cast, err
 		}
-		micro := o.set.MicroBatchSize
-		if micro == 0 {
-			micro = o.set.BatchSize
-		}
-		cast.Reward = trainers.ModelRewarder{Scorer: rm, Micro: micro}
 	}
-	if o.Gold != "none" {
-		cast.Gold = GoldTask{Decode: o.text}
-	}
+	cast.Gold = goldTask(o.Gold, o.enc)
 	cast.Watch, err = o.watched(opt, &cast)
 	return cast, err
 }

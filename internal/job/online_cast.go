@@ -4,13 +4,13 @@ package job
 // holds one copy.
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"salsa/internal/fault"
 	"salsa/models"
+	"salsa/soup"
 	"salsa/trainers"
 )
 
@@ -59,15 +59,21 @@ func (o *onlineJob) scoreAdapter(dir string) string {
 
 // loadValue loads the value network; beside adapters it consists of adapters and a head over the policy's own weights.
 func (o *onlineJob) loadValue(policy models.Model, opt models.Options) (*models.Scorer, error) {
-	dir := cmp.Or(o.value, o.reward)
+	start := soup.Expr{Dirs: []string{o.value}}
+	if o.value == "" {
+		start = o.scorer.single()
+	}
 	if !models.Adapted(policy) {
-		return models.LoadScorer(dir, o.trained(opt))
+		return start.LoadScorer(o.trained(opt))
 	}
 	base, err := models.BaseOf(o.Model)
 	if err != nil {
 		return nil, err
 	}
-	from := o.scoreAdapter(dir)
+	from := ""
+	if len(start.Dirs) == 1 {
+		from = o.scoreAdapter(start.Dirs[0])
+	}
 	if from == "" && o.value != "" {
 		return nil, fault.Inputf("--value-model %s: with --lora-rank the value network is an adapter of %s; give one from salsa reward --lora-rank on that model, or leave the option out", o.value, base)
 	}
@@ -85,12 +91,14 @@ func (o *onlineJob) loadValue(policy models.Model, opt models.Options) (*models.
 	return s, fresh.adapt(s, base, o.set.Seed+1) // other values than the policy's
 }
 
-// loadReward loads the reward model; an adapter of the policy's trunk is laid over the policy's own weights.
-func (o *onlineJob) loadReward(policy models.Model, opt models.Options) (*models.Scorer, error) {
-	if !models.Adapted(policy) || !models.IsAdapter(o.reward) || !o.overTrunk(o.reward) {
-		return models.LoadScorer(o.reward, opt)
+// loadReward loads a reward model or a soup of several; an adapter of the policy's trunk is laid over the policy's own
+// weights.
+func (o *onlineJob) loadReward(e soup.Expr, policy models.Model, opt models.Options) (*models.Scorer, error) {
+	dir := e.Dirs[0]
+	if len(e.Dirs) > 1 || !models.Adapted(policy) || !models.IsAdapter(dir) || !o.overTrunk(dir) {
+		return e.LoadScorer(opt)
 	}
-	base, err := models.BaseOf(o.reward)
+	base, err := models.BaseOf(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -98,5 +106,5 @@ func (o *onlineJob) loadReward(policy models.Model, opt models.Options) (*models
 	if err != nil {
 		return nil, err
 	}
-	return s, models.LoadAdapter(o.reward, base, s)
+	return s, models.LoadAdapter(dir, base, s)
 }

@@ -137,20 +137,25 @@ func (o *PPOOptions) addNetworks(p *planner, ref soup.Expr, policy *models.Confi
 		return nil, err
 	}
 	p.network("reference", ref.String(), first.Declared(), false)
+	scorer, err := o.expression()
+	if err != nil {
+		return nil, err
+	}
 	valueDir := o.ValueModel
+	if valueDir == "" && scorer.gold != "" {
+		return nil, fault.Inputf("--reward-model %s has no weights that the value network could start from; give --value-model", o.RewardModel)
+	}
 	if valueDir == "" {
-		valueDir = o.RewardModel
+		valueDir = scorer.single().Dirs[0]
 	}
 	value, err := models.ReadConfig(valueDir)
 	if err != nil {
 		return nil, err
 	}
 	p.network("value network", valueDir, value.DeclaredScorer(), true)
-	reward, err := models.ReadConfig(o.RewardModel)
-	if err != nil {
+	if err := p.rewarders(scorer); err != nil {
 		return nil, err
 	}
-	p.network("reward model", o.RewardModel, reward.DeclaredScorer(), false)
 	for _, dir := range o.watchedDirs(ref) {
 		cfg, err := models.ReadConfig(dir)
 		if err != nil {
@@ -247,4 +252,20 @@ func (p *planner) learn(working ...PlanItem) {
 	}
 	working = append(working, PlanItem{"allocator's holes", backward / holes})
 	p.phase("learn", p.resident(), append([]PlanItem{{"gradients", gradients}}, working...)...)
+}
+
+// rewarders adds the reward model; every member of an ensemble is one.
+func (p *planner) rewarders(e rewardExpr) error {
+	dirs := e.models.Dirs
+	if !e.ensemble && len(dirs) > 1 {
+		dirs = dirs[:1] // a soup in memory is one model
+	}
+	for _, dir := range dirs {
+		cfg, err := models.ReadConfig(dir)
+		if err != nil {
+			return err
+		}
+		p.network("reward model", dir, cfg.DeclaredScorer(), false)
+	}
+	return nil
 }

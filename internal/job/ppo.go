@@ -21,8 +21,16 @@ func DefaultPPO() PPOOptions {
 	return PPOOptions{Online: defaultOnline(), PPOOptions: trainers.DefaultPPO()}
 }
 
+// InputPaths lists the folders inside the expressions of the reference and the reward model.
+func (o *PPOOptions) InputPaths() []string {
+	return append(o.Online.InputPaths(), rewardDirs(o.RewardModel)...)
+}
+
 // Validate checks what the tags cannot.
 func (o *PPOOptions) Validate() error {
+	if _, err := o.expression(); err != nil {
+		return err
+	}
 	if err := o.checkInputs(); err != nil {
 		return err
 	}

@@ -73,6 +73,22 @@ func rewardDirs(text string) []string {
 	return e.models.Dirs
 }
 
+// goldIn is the name of the exact score that a rewardExpr is, or "".
+func goldIn(text string) string {
+	if name, ok := strings.CutPrefix(text, goldPrefix); ok {
+		return name
+	}
+	return ""
+}
+
+// single is what a network of the expression's shape starts from: the soup, or the first member of an ensemble.
+func (e rewardExpr) single() soup.Expr {
+	if e.ensemble {
+		return soup.Expr{Dirs: e.models.Dirs[:1], Weights: []float64{1}}
+	}
+	return e.models
+}
+
 // check opens the members by their headers; they must score, share the vocabulary of model, and fit one another if
 // their weights are to be mixed.
 func (e rewardExpr) check(model string) error {

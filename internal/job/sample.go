@@ -120,13 +120,15 @@ type judges struct {
 
 // judged are the measures of one model's samples, each one per sample.
 type judged struct {
-	Reward []float64            `json:"reward,omitempty"`
-	Gold   []float64            `json:"gold,omitempty"`
-	Safety []float64            `json:"safety,omitempty"`
-	Length []int                `json:"length"`
-	Ended  []bool               `json:"ended"`
-	KL     map[string][]float64 `json:"kl,omitempty"` // by reference: Σ_t k1, the log-ratio of the whole completion
-	Text   []string             `json:"text,omitempty"`
+	Reward []float64 `json:"reward,omitempty"`
+	Gold   []float64 `json:"gold,omitempty"`
+	Safety []float64 `json:"safety,omitempty"`
+
+	Members map[string]float64   `json:"reward_members,omitempty"` // of an ensemble: means, see trainers.Ensemble
+	Length  []int                `json:"length"`
+	Ended   []bool               `json:"ended"`
+	KL      map[string][]float64 `json:"kl,omitempty"` // by reference: Σ_t k1, the log-ratio of the whole completion
+	Text    []string             `json:"text,omitempty"`
 }
 
 // judge measures completions that m drew at the given temperature.
@@ -149,6 +151,9 @@ func (j *judges) judge(ctx context.Context, m models.Model, prompts []data.Promp
 			return nil, err
 		}
 		*by.into = scores
+	}
+	if e, ok := j.reward.(*trainers.Ensemble); ok {
+		out.Members = e.Scalars()
 	}
 	if len(j.refs) == 0 {
 		return out, nil
