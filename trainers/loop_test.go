@@ -44,16 +44,23 @@ func rewardJob(t *testing.T, _ string) (Trainer, *Common) {
 	return r, &r.opts.Common
 }
 
-func ppoJob(t *testing.T, dir string) (Trainer, *Common) {
-	o := tinyPPO()
-	o.MaxSteps, o.SaveEvery, o.KLTarget, o.KLHorizon, o.NormalizeScore, o.ScoreAt = 6, 2, 1, 50, true, "after_eos"
-	cast := tinyCast(t)
-	cast.Reference = other(t, .02)
-	p := newPPO(t, cast, o, sampleLog(dir))
-	return p, &p.opts.Common
+// onlineJob is the job of an online method.
+func onlineJob(name string) job {
+	return func(t *testing.T, dir string) (Trainer, *Common) {
+		r := onlineMethods[name](t, dir, unchanged)
+		return r, &r.base().set.Common
+	}
 }
 
-var jobs = map[string]job{"sft": sftJob, "reward": rewardJob, "ppo": ppoJob}
+var ppoJob = onlineJob("ppo")
+
+var jobs = func() map[string]job {
+	all := map[string]job{"sft": sftJob, "reward": rewardJob}
+	for name := range onlineMethods {
+		all[name] = onlineJob(name)
+	}
+	return all
+}()
 
 // runLoop runs a job's loop in dir; wrap may change the trainer.
 func runLoop(ctx context.Context, t *testing.T, make job, dir string, wrap func(Trainer) Trainer) (map[string]float64, error) {

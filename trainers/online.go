@@ -71,8 +71,7 @@ type method interface {
 	group() int
 	// beta is the weight of the KL penalty in what the method maximises.
 	beta() float64
-	// credit gives samples, which have scores and log-probabilities, the advantages that the loss reads, and KL, the
-	// estimate of the penalty per token.
+	// credit gives samples, which have scores, log-probabilities and k1 as KL, the advantages that the loss reads.
 	credit(ctx context.Context, samples []Sample, clock *stopwatch) error
 	// loss is a micro-batch's share in the loss of its mini-batch, with the same share of its metrics.
 	loss(f forward) (tensor.Tensor, Stats)

@@ -41,9 +41,25 @@ func (r *Online) experience(ctx context.Context, clock *stopwatch) ([]Sample, in
 	for i := range samples {
 		s := &samples[i]
 		s.LogProbs, s.RefLogProbs = now[i], ref[i]
+		if s.KL, err = KLPenalty("k1", now[i], ref[i]); err != nil {
+			return nil, 0, err
+		}
 		tokens += len(s.Completion)
 	}
-	return samples, tokens, r.method.credit(ctx, samples, clock)
+	if err := r.method.credit(ctx, samples, clock); err != nil {
+		return nil, 0, err
+	}
+	return samples, tokens, finiteAdvantages(samples)
+}
+
+// finiteAdvantages holds the invariant of all credit.
+func finiteAdvantages(samples []Sample) error {
+	for i := range samples {
+		if slices.ContainsFunc(samples[i].Advantages, func(a float64) bool { return !isFinite(a) }) {
+			return fmt.Errorf("the advantages of prompt %d of the batch are not finite; look at its score %g in samples.jsonl", i, samples[i].Score)
+		}
+	}
+	return nil
 }
 
 // sample completes the prompts of the next batch by the policy.

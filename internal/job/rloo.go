@@ -1,0 +1,55 @@
+package job
+
+// salsa rloo and salsa grpo: the online methods without a critic.
+
+import (
+	"context"
+
+	"salsa/trainers"
+)
+
+// RLOOOptions are the options of `salsa rloo`.
+type RLOOOptions struct {
+	Online
+	Rewarded
+	trainers.RLOOOptions `group:"RLOO"`
+}
+
+// DefaultRLOO returns the defaults.
+func DefaultRLOO() RLOOOptions {
+	return RLOOOptions{Online: defaultOnline(), RLOOOptions: trainers.DefaultRLOO()}
+}
+
+// Validate checks what the tags cannot.
+func (o *RLOOOptions) Validate() error { return o.checkInputs() }
+
+// RLOO runs the job.
+func RLOO(ctx context.Context, o *RLOOOptions) (map[string]float64, error) {
+	j := &onlineJob{Online: &o.Online, set: &o.RLOOOptions.OnlineOptions, name: "rloo", opts: o, reward: o.RewardModel}
+	return j.run(ctx, func(s stage) (onlineTrainer, error) {
+		return trainers.NewRLOO(s.cast, s.prompts, o.RLOOOptions, s.log, s.save)
+	})
+}
+
+// GRPOOptions are the options of `salsa grpo`.
+type GRPOOptions struct {
+	Online
+	Rewarded
+	trainers.GRPOOptions `group:"GRPO"`
+}
+
+// DefaultGRPO returns the defaults.
+func DefaultGRPO() GRPOOptions {
+	return GRPOOptions{Online: defaultOnline(), GRPOOptions: trainers.DefaultGRPO()}
+}
+
+// Validate checks what the tags cannot.
+func (o *GRPOOptions) Validate() error { return o.checkInputs() }
+
+// GRPO runs the job.
+func GRPO(ctx context.Context, o *GRPOOptions) (map[string]float64, error) {
+	j := &onlineJob{Online: &o.Online, set: &o.GRPOOptions.OnlineOptions, name: "grpo", opts: o, reward: o.RewardModel}
+	return j.run(ctx, func(s stage) (onlineTrainer, error) {
+		return trainers.NewGRPO(s.cast, s.prompts, o.GRPOOptions, s.log, s.save)
+	})
+}
