@@ -14,6 +14,11 @@ func (e *Encoder) usesMessages(row *Row) bool {
 	return e.Template != nil && (e.WrapText || len(row.Messages) > 0)
 }
 
+// Renders reports whether the row's tokens depend on the chat template: it is neither ids nor plain text.
+func (e *Encoder) Renders(row *Row) bool {
+	return row != nil && !row.HasIDs && row.Shape != ShapeText && e.usesMessages(row)
+}
+
 func errNoTemplate(row *Row) error {
 	return fault.Inputf("%s: messages (%s), but the tokenizer has no chat template; put one into chat_template.jinja of the model's folder, or fine-tune it with salsa sft --chat-template %s",
 		row.At(), row.Format, strings.Join(BuiltinTemplates(), "|"))

@@ -11,8 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
+	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
 
 	"github.com/ardanlabs/jinja"
@@ -39,20 +41,64 @@ func NewTemplate(name, source string, tokens map[string]string) (*Template, erro
 }
 
 // Hash identifies the template with the tokens it prints; checkpoints record it, so that SFT, reward model and
-// policy optimisation cannot use different ones unnoticed.
+// policy optimisation cannot use different ones unnoticed. Tokens that the source does not name do not count.
 func (t *Template) Hash() string {
 	h := sha256.New()
-	keys := make([]string, 0, len(t.Tokens))
-	for key := range t.Tokens {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
 	fmt.Fprintf(h, "%d\n%s", len(t.Source), t.Source)
-	for _, key := range keys {
+	for _, key := range t.printed() {
 		fmt.Fprintf(h, "\n%q=%q", key, t.Tokens[key])
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
+
+// printed lists the tokens that the source names and that are not empty, in alphabetical order.
+func (t *Template) printed() []string {
+	var keys []string
+	for _, key := range tokenKeys {
+		if t.Tokens[key] != "" && strings.Contains(t.Source, key) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// Save writes the template into a model folder as chat_template.jinja. Where the folder's tokenizer_config.json names
+// other tokens than the template prints, or none, it is given those, so that what is loaded renders the same text.
+func (t *Template) Save(dir string) error {
+	if err := checkpoint.WriteFileAtomic(filepath.Join(dir, templateFile), []byte(t.Source)); err != nil {
+		return err
+	}
+	held, err := LoadTemplate(dir)
+	if err != nil || held.Hash() == t.Hash() {
+		return err
+	}
+	path := filepath.Join(dir, tokenizerConfig)
+	config := map[string]json.RawMessage{}
+	if raw, err := os.ReadFile(path); err == nil {
+		if err := json.Unmarshal(raw, &config); err != nil {
+			return fault.Inputf("%s: %w", path, err)
+		}
+	}
+	for _, key := range t.printed() {
+		if config[key], err = json.Marshal(t.Tokens[key]); err != nil {
+			return err
+		}
+	}
+	raw, err := json.MarshalIndent(config, "", "  ")
+	if err != nil {
+		return err
+	}
+	return checkpoint.WriteFileAtomic(path, append(raw, '\n'))
+}
+
+// The files of a model folder in which a template lies, and the tokens that it may print.
+const (
+	templateFile    = "chat_template.jinja"
+	tokenizerConfig = "tokenizer_config.json"
+)
+
+var tokenKeys = []string{"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"}
 
 // Render returns the text of a conversation; generationPrompt ends it with the opening of an assistant turn.
 // What the template raises comes back as the error.
@@ -83,7 +129,7 @@ var ErrNoTemplate = errors.New("no chat template")
 // LoadTemplate reads the chat template of a Hugging Face folder: chat_template.jinja, or the one in
 // tokenizer_config.json. The error wraps ErrNoTemplate if there is none.
 func LoadTemplate(dir string) (*Template, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, "tokenizer_config.json"))
+	raw, err := os.ReadFile(filepath.Join(dir, tokenizerConfig))
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fault.Inputf("%w", err)
 	}
@@ -94,7 +140,7 @@ func LoadTemplate(dir string) (*Template, error) {
 		}
 	}
 	tokens := specialTokens(config)
-	path := filepath.Join(dir, "chat_template.jinja")
+	path := filepath.Join(dir, templateFile)
 	source, err := os.ReadFile(path)
 	if err == nil {
 		return NewTemplate(path, string(source), tokens)
@@ -106,7 +152,7 @@ func LoadTemplate(dir string) (*Template, error) {
 	if err != nil {
 		return nil, fault.Inputf("%s/tokenizer_config.json: %w", dir, err)
 	}
-	return NewTemplate(filepath.Join(dir, "tokenizer_config.json"), text, tokens)
+	return NewTemplate(filepath.Join(dir, tokenizerConfig), text, tokens)
 }
 
 // templateField reads chat_template: a string, or a list of named ones of which "default" is ours.
@@ -129,7 +175,7 @@ func templateField(raw json.RawMessage) (string, error) {
 // specialTokens reads the *_token entries of tokenizer_config.json, each a string or an object with "content".
 func specialTokens(config map[string]json.RawMessage) map[string]string {
 	tokens := map[string]string{}
-	for _, key := range []string{"bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token"} {
+	for _, key := range tokenKeys {
 		var text string
 		var token struct{ Content string }
 		switch {

@@ -103,12 +103,34 @@ func TestTemplateHashCoversSourceAndTokens(t *testing.T) {
 		require.NoError(t, err)
 		return tmpl.Hash()
 	}
-	base := hash("a", map[string]string{"eos_token": "x"})
+	const prints = "a{{ eos_token }}"
+	base := hash(prints, map[string]string{"eos_token": "x"})
 	assert.Len(t, base, 64)
-	assert.Equal(t, base, hash("a", map[string]string{"eos_token": "x"}))
-	assert.NotEqual(t, base, hash("b", map[string]string{"eos_token": "x"}))
-	assert.NotEqual(t, base, hash("a", map[string]string{"eos_token": "y"}))
-	assert.NotEqual(t, base, hash("a", nil))
+	assert.Equal(t, base, hash(prints, map[string]string{"eos_token": "x", "bos_token": "", "pad_token": "p"}), "only what is printed counts")
+	assert.NotEqual(t, base, hash("b{{ eos_token }}", map[string]string{"eos_token": "x"}))
+	assert.NotEqual(t, base, hash(prints, map[string]string{"eos_token": "y"}))
+	assert.NotEqual(t, base, hash(prints, nil))
+}
+
+// What is saved renders as what was used, whatever tokens the folder's files named before.
+func TestTemplateSave(t *testing.T) {
+	used, err := BuiltinTemplate("llama2", map[string]string{"bos_token": "<s>", "eos_token": "</s>"})
+	require.NoError(t, err)
+	for _, config := range []string{"", `{"bos_token":"<s>","eos_token":{"content":"</s>"},"unk_token":"<unk>"}`, `{"eos_token":"<end>","legacy":true}`} {
+		dir := t.TempDir()
+		if config != "" {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, "tokenizer_config.json"), []byte(config), 0o644))
+		}
+		require.NoError(t, used.Save(dir))
+		held, err := LoadTemplate(dir)
+		require.NoError(t, err)
+		assert.Equal(t, used.Hash(), held.Hash(), config)
+		want, err := used.Render([]Message{{"user", "q"}, {"assistant", "a"}}, false)
+		require.NoError(t, err)
+		got, err := held.Render([]Message{{"user", "q"}, {"assistant", "a"}}, false)
+		require.NoError(t, err)
+		assert.Equal(t, want, got)
+	}
 }
 
 func TestHostileTemplatesFailInOneLine(t *testing.T) {

@@ -24,10 +24,10 @@ type SaveOptions struct {
 	Tokenizer     string       // folder whose tokenizer files are copied; "" copies none
 }
 
-// tokenizerFiles are what a tokenizer may consist of.
+// tokenizerFiles are what a tokenizer may consist of, and what is recorded of the template that goes with it.
 var tokenizerFiles = []string{
 	"tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-	"vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json",
+	"vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json", RecordFile,
 }
 
 // Save writes a Model or *Scorer as a folder that salsa and transformers load, adapters folded in. A tied head is

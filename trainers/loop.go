@@ -14,6 +14,7 @@ import (
 	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
 	"salsa/internal/metrics"
+	"salsa/models"
 	"salsa/nn"
 	"salsa/optim"
 )
@@ -55,6 +56,8 @@ type Loop struct {
 	Name    string // what progress calls the job
 	Resume  bool   // go on from the newest intact checkpoint, if there is one
 	Quiet   bool   // no progress on standard error
+
+	Record models.Record // what the folders of trained networks say about the training
 
 	logs     *logs
 	trainer  Trainer
@@ -185,7 +188,7 @@ func (l *Loop) save(state []byte) error {
 		return err
 	}
 	err = checkpoint.Commit(checkpoint.StepDir(l.checkpoints(), l.step), func(tmp string) error {
-		if err := l.trainer.Save(tmp); err != nil {
+		if err := l.recorded(l.trainer.Save)(tmp); err != nil {
 			return err
 		}
 		side := filepath.Join(tmp, "trainer")
@@ -266,7 +269,7 @@ func (l *Loop) finish(ctx context.Context) (map[string]float64, error) {
 	if p, ok := l.trainer.(Publisher); ok {
 		save = p.Publish
 	}
-	if err := publish(l.Out, save); err != nil {
+	if err := publish(l.Out, l.recorded(save)); err != nil {
 		return nil, err
 	}
 	raw, err := json.MarshalIndent(metrics.Row{Step: l.step, Values: metrics.Reproducible(scalars)}, "", "  ")

@@ -26,6 +26,7 @@ type DPOOptions struct {
 	CacheDir            string `yaml:"cache_dir" arg:"DIR" help:"folder of the reference's log-probabilities, which runs may share; empty: cache in --out" hash:"-"`
 	Training            `group:"Run"`
 	Data                `group:"Data"`
+	TemplateCheck       `group:"Data"`
 	trainers.DPOOptions `group:"Training"`
 }
 
@@ -79,8 +80,12 @@ func DPO(ctx context.Context, o *DPOOptions) (scalars map[string]float64, err er
 	if err != nil {
 		return nil, err
 	}
-	pairs, eval, err := o.pairs(cfg)
+	pairs, eval, enc, err := o.pairs(cfg)
 	if err != nil {
+		return nil, err
+	}
+	record := recordOf(enc, pairs, pairRow)
+	if err := o.checkTemplates(record, enc, o.Quiet, append([]string{o.Model}, ref.Dirs...)...); err != nil {
 		return nil, err
 	}
 	err = compute(&o.Base, func(opt models.Options) error {
@@ -102,7 +107,9 @@ func DPO(ctx context.Context, o *DPOOptions) (scalars map[string]float64, err er
 		if err := t.Prepare(ctx); err != nil {
 			return err
 		}
-		scalars, err = o.loop("dpo", &o.Common).Run(ctx, t)
+		loop := o.loop("dpo", &o.Common)
+		loop.Record = record
+		scalars, err = loop.Run(ctx, t)
 		return err
 	})
 	return scalars, err
@@ -138,21 +145,20 @@ func (o *DPOOptions) preflight() (ref soup.Expr, cfg *models.Config, err error) 
 	return ref, cfg, checkReference(ref, o.Model)
 }
 
-// pairs reads and encodes the training and the held-out pairs.
-func (o *DPOOptions) pairs(cfg *models.Config) (train, eval []data.Pair, err error) {
-	enc, err := o.encoder(o.Model, cfg)
-	if err != nil {
-		return nil, nil, err
+// pairs reads and encodes the training and the held-out pairs; enc is what encoded them.
+func (o *DPOOptions) pairs(cfg *models.Config) (train, eval []data.Pair, enc *data.Encoder, err error) {
+	if enc, err = o.encoder(o.Model, cfg); err != nil {
+		return nil, nil, nil, err
 	}
 	rows, evalRows, err := o.Data.load(!o.Quiet)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if train, err = o.encodePairs(enc, rows, "training pairs"); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	eval, err = o.encodePairs(enc, evalRows, "held-out pairs")
-	return train, eval, err
+	return train, eval, enc, err
 }
 
 // encodePairs encodes rows and applies --identical.

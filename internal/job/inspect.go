@@ -49,7 +49,8 @@ type ModelFacts struct {
 	Stored       int64         `json:"stored_bytes"`      // of all tensors; 0 without weight files
 	HasWeights   bool          `json:"has_weights"`
 	Tokenizer    *TokenFacts   `json:"tokenizer,omitempty"`
-	Template     string        `json:"chat_template_sha256,omitempty"`
+	Template     string        `json:"chat_template_sha256,omitempty"`         // of the one in the folder
+	Trained      string        `json:"trained_chat_template_sha256,omitempty"` // recorded in salsa.json
 	StopIDs      []int         `json:"stop_ids"`
 	StopTokens   []string      `json:"stop_tokens,omitempty"` // their texts, where there is a tokenizer
 	Tensors      []TensorFacts `json:"tensors"`
@@ -208,6 +209,11 @@ func inspectModel(dir string) (*ModelFacts, error) {
 			m.Stored += t.Bytes
 		}
 	}
+	record, err := models.ReadRecord(dir)
+	if err != nil {
+		return nil, err
+	}
+	m.Trained = record.ChatTemplate
 	if at := models.TokenizerDir(dir); at != "" {
 		dir = at
 	}

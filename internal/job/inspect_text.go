@@ -90,6 +90,13 @@ func (m *ModelFacts) rows(row func(string, ...any)) {
 	} else {
 		row("chat template\tyes, SHA-256 %s", m.Template)
 	}
+	switch m.Trained {
+	case "":
+	case m.Template:
+		row("trained with\tthat chat template")
+	default:
+		row("trained with\tANOTHER chat template, SHA-256 %s", m.Trained)
+	}
 }
 
 // stops lists the stop ids with their texts.

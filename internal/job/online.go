@@ -24,8 +24,10 @@ type Online struct {
 	WatchModels []string `yaml:"watch_models" input:"path" arg:"DIRS" help:"further models whose KL is logged"`
 	Gold        string   `yaml:"gold" enum:"none,salsa,salsa-safety" help:"log an exact reward beside the model's: salsa is the demo task's taste, salsa-safety its safety"`
 	Extrapolate bool     `yaml:"extrapolate" help:"allow soup weights outside [0, 1]"`
-	Training    `group:"Run"`
-	Data        `group:"Data"`
+
+	Training      `group:"Run"`
+	Data          `group:"Data"`
+	TemplateCheck `group:"Data"`
 }
 
 func defaultOnline() Online {
@@ -104,6 +106,10 @@ func (o *onlineJob) run(ctx context.Context, build func(s stage) (onlineTrainer,
 	if err != nil {
 		return nil, err
 	}
+	record := recordOf(o.enc, prompts, promptRow)
+	if err := o.checkTemplates(record, o.enc, o.Quiet, o.templated()...); err != nil {
+		return nil, err
+	}
 	err = compute(&o.Base, func(opt models.Options) error {
 		cast, err := o.cast(opt)
 		if err != nil {
@@ -117,6 +123,7 @@ func (o *onlineJob) run(ctx context.Context, build func(s stage) (onlineTrainer,
 			return err
 		}
 		loop := o.loop(o.name, &o.set.Common)
+		loop.Record = record
 		t.OnPhase(loop.Phase)
 		scalars, err = loop.Run(ctx, t)
 		return err
@@ -167,6 +174,15 @@ func (o *onlineJob) checkScorers() (err error) {
 		return err
 	}
 	return sharesVocabulary(o.Model, o.value)
+}
+
+// templated lists the folders whose model must know the chat template of the prompts.
+func (o *onlineJob) templated() []string {
+	dirs := slices.Concat([]string{o.Model}, o.scorer.models.Dirs, o.ref.Dirs)
+	if o.value != "" {
+		dirs = append(dirs, o.value)
+	}
+	return dirs
 }
 
 // prompts reads and encodes the prompts; each leaves room for its answer.

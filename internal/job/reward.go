@@ -14,6 +14,7 @@ type RewardOptions struct {
 	Model                  string `yaml:"model" required:"true" input:"path" arg:"DIR" help:"language model, or an earlier reward model, to start from"`
 	Training               `group:"Run"`
 	Data                   `group:"Data"`
+	TemplateCheck          `group:"Data"`
 	trainers.RewardOptions `group:"Training"`
 }
 
@@ -47,6 +48,10 @@ func Reward(ctx context.Context, o *RewardOptions) (scalars map[string]float64, 
 	if err != nil {
 		return nil, err
 	}
+	record := recordOf(enc, pairs, pairRow)
+	if err := o.checkTemplates(record, enc, o.Quiet, o.Model); err != nil {
+		return nil, err
+	}
 	err = compute(&o.Base, func(opt models.Options) error {
 		s, err := o.scorer(o.Model, o.Seed, opt)
 		if err != nil {
@@ -59,7 +64,9 @@ func Reward(ctx context.Context, o *RewardOptions) (scalars map[string]float64, 
 		if err := run.begin(); err != nil {
 			return err
 		}
-		scalars, err = o.loop("reward", &o.Common).Run(ctx, t)
+		loop := o.loop("reward", &o.Common)
+		loop.Record = record
+		scalars, err = loop.Run(ctx, t)
 		return err
 	})
 	return scalars, err

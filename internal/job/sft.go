@@ -6,10 +6,8 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"salsa/data"
-	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
 	"salsa/models"
 	"salsa/trainers"
@@ -85,7 +83,9 @@ func SFT(ctx context.Context, o *SFTOptions) (scalars map[string]float64, err er
 		if err := run.begin(); err != nil {
 			return err
 		}
-		scalars, err = o.loop("sft", &o.Common).Run(ctx, t)
+		loop := o.loop("sft", &o.Common)
+		loop.Record = recordOf(enc, examples, exampleRow)
+		scalars, err = loop.Run(ctx, t)
 		return err
 	})
 	return scalars, err
@@ -127,7 +127,7 @@ func (o *SFTOptions) save(dst string, m models.Model, enc *data.Encoder, dir str
 	if err := models.Save(dst, m, models.SaveOptions{Tokenizer: tokenizerOf(dir)}); err != nil || o.ChatTemplate == "" {
 		return err
 	}
-	return checkpoint.WriteFileAtomic(filepath.Join(dst, "chat_template.jinja"), []byte(enc.Template.Source))
+	return enc.Template.Save(dst)
 }
 
 // checkStops refuses text that never ends; rows of ids are the user's own doing, of which he is told.
