@@ -57,6 +57,12 @@ var onlineMethods = map[string]func(t *testing.T, dir string, change func(*Onlin
 		cast.Reference = other(t, .02)
 		return newPPO(t, cast, o, sampleLog(dir))
 	},
+	"apa": func(t *testing.T, dir string, change func(*OnlineOptions)) onlineRun {
+		return newAPA(t, dir, "apa", change)
+	},
+	"awr": func(t *testing.T, dir string, change func(*OnlineOptions)) onlineRun {
+		return newAPA(t, dir, "awr", change)
+	},
 	"rloo": func(t *testing.T, dir string, change func(*OnlineOptions)) onlineRun {
 		o := DefaultRLOO()
 		tinyOnline(&o.OnlineOptions)
@@ -77,6 +83,18 @@ var onlineMethods = map[string]func(t *testing.T, dir string, change func(*Onlin
 		require.NoError(t, err)
 		return g
 	},
+}
+
+func newAPA(t *testing.T, dir, loss string, change func(*OnlineOptions)) onlineRun {
+	o := DefaultAPA()
+	tinyOnline(&o.OnlineOptions)
+	o.Loss, o.Lambda = loss, 1
+	change(&o.OnlineOptions)
+	cast := tinyCast(t)
+	cast.Reference = other(t, .02)
+	a, err := NewAPA(cast, tinyPrompts(), o, sampleLog(dir), saveCast(cast))
+	require.NoError(t, err)
+	return a
 }
 
 // onlineNames lists the methods in a fixed order.

@@ -26,6 +26,7 @@ func stageKinds() map[string]stageKind {
 		"soup":      kindOf("1", job.DefaultSoup, quietly(job.Soup)),
 		"reward":    kindOf("1", job.DefaultReward, quietly(job.Reward)),
 		"ppo":       kindOf("1", job.DefaultPPO, quietly(job.PPO)),
+		"apa":       kindOf("1", job.DefaultAPA, quietly(job.APA)),
 		"rloo":      kindOf("1", job.DefaultRLOO, quietly(job.RLOO)),
 		"grpo":      kindOf("1", job.DefaultGRPO, quietly(job.GRPO)),
 		"dpo":       kindOf("1", job.DefaultDPO, quietly(job.DPO)),
