@@ -1,4 +1,5 @@
-// Truncation of pairs: both completions must answer the same prompt, or their log-probabilities cannot be compared.
+// Completions of one prompt: both sides of a pair are cut alike, for they must answer the same prompt if their
+// log-probabilities are to be compared; and a completion that was sampled is a sequence as it stands.
 package data
 
 // sameCut takes as many tokens from the shorter side's prompt as truncation on the left took from the longer one's. At
@@ -25,5 +26,16 @@ func (e *Encoder) cutMore(x Example, n int) Example {
 	x.IDs, x.Mask = e.cutLeft(x.IDs, n), append([]bool{false}, x.Mask[n+1:]...)
 	x.PromptLen -= n
 	x.Cut += n
+	return x
+}
+
+// Answered is the prompt with a completion as it was sampled, all of whose tokens are targets.
+func (p *Prompt) Answered(completion []int) Example {
+	n := len(p.IDs)
+	x := Example{IDs: append(append(make([]int, 0, n+len(completion)), p.IDs...), completion...), PromptLen: n, Row: p.Row}
+	x.Mask = make([]bool, len(x.IDs))
+	for i := n; i < len(x.Mask); i++ {
+		x.Mask[i] = true
+	}
 	return x
 }

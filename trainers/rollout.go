@@ -74,20 +74,10 @@ func joinRows(prompts []data.Prompt, completions [][]int) [][]int {
 	return rows
 }
 
-// example marks the completion's tokens as targets.
-func (s *Sample) example() data.Example {
-	ids := s.row()
-	mask := make([]bool, len(ids))
-	for i := len(s.Prompt.IDs); i < len(ids); i++ {
-		mask[i] = true
-	}
-	return data.Example{IDs: ids, PromptLen: len(s.Prompt.IDs), Mask: mask}
-}
-
 func examplesOf(samples []Sample) []data.Example {
 	out := make([]data.Example, len(samples))
 	for i := range samples {
-		out[i] = samples[i].example()
+		out[i] = samples[i].Prompt.Answered(samples[i].Completion)
 	}
 	return out
 }

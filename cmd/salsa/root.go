@@ -13,7 +13,7 @@ import (
 func commands() []commandGroup {
 	return []commandGroup{
 		{"pipeline", "Pipeline:", []func() *cobra.Command{newRunCmd}},
-		{"train", "Training:", []func() *cobra.Command{newSFTCmd, newSoupCmd, newRewardCmd, newPPOCmd, newAPACmd, newRLOOCmd, newGRPOCmd, newDPOCmd}},
+		{"train", "Training:", []func() *cobra.Command{newSFTCmd, newSoupCmd, newRewardCmd, newPPOCmd, newAPACmd, newRLOOCmd, newGRPOCmd, newDPOCmd, newRSOCmd}},
 		{"use", "Using models and data:", []func() *cobra.Command{newGenerateCmd, newChatCmd, newScoreCmd, newEvalCmd, newTokenizeCmd, newReportCmd}},
 		{"inspect", "Looking and checking:", []func() *cobra.Command{newInspectCmd, newDataCmd, newPlanCmd, newDoctorCmd, newConfigCmd}},
 	}

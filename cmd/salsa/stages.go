@@ -30,6 +30,7 @@ func stageKinds() map[string]stageKind {
 		"rloo":      kindOf("1", job.DefaultRLOO, quietly(job.RLOO)),
 		"grpo":      kindOf("1", job.DefaultGRPO, quietly(job.GRPO)),
 		"dpo":       kindOf("1", job.DefaultDPO, quietly(job.DPO)),
+		"rso":       kindOf("1", job.DefaultRSO, quietly(job.RSO)),
 		"eval":      kindOf("1", job.DefaultEval, quietly(job.Eval)),
 		"select":    kindOf("1", job.DefaultSelect, quietly(job.Select)),
 		"demo-data": kindOf("1", job.DefaultDemoData, quietly(job.DemoData)),

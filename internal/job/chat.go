@@ -30,7 +30,7 @@ type ChatOptions struct {
 
 // DefaultChat returns the defaults.
 func DefaultChat() ChatOptions {
-	return ChatOptions{Base: defaultBase(), Drawing: Drawing{MaxNewTokens: 512, Temperature: 0.7, TopP: 1}, Shaping: defaultShaping()}
+	return ChatOptions{Base: defaultBase(), Drawing: Drawing{Picking: Picking{MaxNewTokens: 512, Temperature: 0.7, TopP: 1}}, Shaping: defaultShaping()}
 }
 
 // Terminal is where a chat takes place.

@@ -93,26 +93,36 @@ func DPO(ctx context.Context, o *DPOOptions) (scalars map[string]float64, err er
 		if err != nil {
 			return err
 		}
-		m, err := o.model(o.Model, o.Seed, opt)
-		if err != nil {
-			return err
-		}
-		t, err := trainers.NewDPO(m, frozen, pairs, eval, o.DPOOptions, saver[models.Model](o.Model))
+		t, err := o.trainer(opt, frozen, pairs, eval)
 		if err != nil {
 			return err
 		}
 		if err := run.beginPinned(pin); err != nil {
 			return err
 		}
-		if err := t.Prepare(ctx); err != nil {
-			return err
-		}
-		loop := o.loop("dpo", &o.Common)
-		loop.Record = record
-		scalars, err = loop.Run(ctx, t)
+		scalars, err = o.train(ctx, "dpo", t, record)
 		return err
 	})
 	return scalars, err
+}
+
+// trainer loads the policy and makes its trainer.
+func (o *DPOOptions) trainer(opt models.Options, frozen *trainers.Reference, pairs, eval []data.Pair) (*trainers.DPO, error) {
+	m, err := o.model(o.Model, o.Seed, opt)
+	if err != nil {
+		return nil, err
+	}
+	return trainers.NewDPO(m, frozen, pairs, eval, o.DPOOptions, saver[models.Model](o.Model))
+}
+
+// train asks the reference first and takes all steps; name is what progress calls the job.
+func (o *DPOOptions) train(ctx context.Context, name string, t *trainers.DPO, record models.Record) (map[string]float64, error) {
+	if err := t.Prepare(ctx); err != nil {
+		return nil, err
+	}
+	loop := o.loop(name, &o.Common)
+	loop.Record = record
+	return loop.Run(ctx, t)
 }
 
 // pin returns what reference.json must hold; nothing if the loss needs no reference.

@@ -187,13 +187,7 @@ func (o *onlineJob) templated() []string {
 
 // prompts reads and encodes the prompts; each leaves room for its answer.
 func (o *onlineJob) prompts(cfg *models.Config) (prompts []data.Prompt, err error) {
-	if o.enc, err = o.encoder(o.Model, cfg); err != nil {
-		return nil, err
-	}
-	if o.MaxLength > 0 && o.MaxLength+o.set.MaxNewTokens > cfg.Context() {
-		return nil, fault.Inputf("--max-length %d and --max-new-tokens %d do not fit the context of %d tokens; lower one", o.MaxLength, o.set.MaxNewTokens, cfg.Context())
-	}
-	if err := leaveRoom(o.enc, cfg, o.set.MaxNewTokens); err != nil {
+	if o.enc, err = o.answering(o.Model, cfg, o.set.MaxNewTokens); err != nil {
 		return nil, err
 	}
 	rows, _, err := o.Data.load(!o.Quiet)

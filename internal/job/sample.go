@@ -13,14 +13,19 @@ import (
 	"salsa/trainers"
 )
 
-// Drawing are the options of drawing one completion.
-type Drawing struct {
+// Picking are the options of picking tokens.
+type Picking struct {
 	MaxNewTokens int     `yaml:"max_new_tokens" help:"longest completion" unit:"tokens" check:">=1"`
 	Temperature  float64 `yaml:"temperature" help:"of sampling; 0 takes the most likely token" check:">=0"`
 	TopK         int     `yaml:"top_k" help:"sample among the k most likely tokens; 0: all" check:">=0"`
 	TopP         float64 `yaml:"top_p" help:"sample among the most likely tokens of this mass" check:">0,<=1"`
 	MinP         float64 `yaml:"min_p" help:"sample among tokens at least this likely relative to the best; 0: all" check:">=0,<=1"`
-	Seed         uint64  `yaml:"seed" help:"seed of the sampling"`
+}
+
+// Drawing are the options of drawing one completion.
+type Drawing struct {
+	Picking
+	Seed uint64 `yaml:"seed" help:"seed of the sampling"`
 }
 
 // Sampling are the options of drawing many completions.
@@ -30,12 +35,12 @@ type Sampling struct {
 }
 
 func defaultSampling() Sampling {
-	return Sampling{Drawing: Drawing{MaxNewTokens: 128, Temperature: 1, TopP: 1}, BatchSize: 32}
+	return Sampling{Drawing: Drawing{Picking: Picking{MaxNewTokens: 128, Temperature: 1, TopP: 1}}, BatchSize: 32}
 }
 
 // sampler returns how a token is to be picked.
-func (d *Drawing) sampler() tensor.Sampler {
-	return tensor.Sampler{Temperature: d.Temperature, TopK: d.TopK, TopP: d.TopP, MinP: d.MinP}
+func (p *Picking) sampler() tensor.Sampler {
+	return tensor.Sampler{Temperature: p.Temperature, TopK: p.TopK, TopP: p.TopP, MinP: p.MinP}
 }
 
 // draw samples n completions for every prompt, prompt by prompt.

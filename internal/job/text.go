@@ -96,6 +96,18 @@ func (t *Training) encoder(dir string, cfg *models.Config) (*data.Encoder, error
 	return enc, needStops(dir, enc)
 }
 
+// answering builds the encoder of a training run's prompts, each of which leaves room for n new tokens.
+func (t *Training) answering(dir string, cfg *models.Config, n int) (*data.Encoder, error) {
+	enc, err := t.encoder(dir, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if t.MaxLength > 0 && t.MaxLength+n > cfg.Context() {
+		return nil, fault.Inputf("--max-length %d and --max-new-tokens %d do not fit the context of %d tokens; lower one", t.MaxLength, n, cfg.Context())
+	}
+	return enc, leaveRoom(enc, cfg, n)
+}
+
 // completionText decodes a completion without the stop id that ended it. The id is cut off by number: a tokenizer whose
 // special tokens pass through its normalizer does not recognise them when it decodes, and neither does Hugging Face's.
 func completionText(enc *data.Encoder, ids []int) string {
