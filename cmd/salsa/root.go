@@ -12,7 +12,7 @@ import (
 // commands lists every subcommand under the heading that help shows it under.
 func commands() []commandGroup {
 	return []commandGroup{
-		{"pipeline", "Pipeline:", []func() *cobra.Command{newRunCmd}},
+		{"pipeline", "Pipeline:", []func() *cobra.Command{newRunCmd, newCompareCmd}},
 		{"train", "Training:", []func() *cobra.Command{newSFTCmd, newSoupCmd, newRewardCmd, newPPOCmd, newAPACmd, newRLOOCmd, newGRPOCmd, newDPOCmd, newRSOCmd}},
 		{"use", "Using models and data:", []func() *cobra.Command{newGenerateCmd, newChatCmd, newScoreCmd, newEvalCmd, newTokenizeCmd, newReportCmd}},
 		{"inspect", "Looking and checking:", []func() *cobra.Command{newInspectCmd, newDataCmd, newPlanCmd, newDoctorCmd, newConfigCmd}},

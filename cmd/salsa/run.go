@@ -78,7 +78,7 @@ func runRecipe(cmd *cobra.Command, path string, f runFlags, kinds map[string]sta
 		return err
 	}
 	for _, s := range plan.Stages {
-		if s.Kind == "report" {
+		if s.Kind == "report" || s.Kind == "compare" {
 			fmt.Fprintf(cmd.ErrOrStderr(), "report: %s\n", filepath.Join(s.Dir, runreport.Page))
 		}
 	}

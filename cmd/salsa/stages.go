@@ -36,6 +36,7 @@ func stageKinds() map[string]stageKind {
 		"demo-data": kindOf("1", job.DefaultDemoData, quietly(job.DemoData)),
 		"pairs":     kindOf("1", job.DefaultPairs, quietly(job.Pairs)),
 		"report":    kindOf("2", runreport.Default, quietly(runreport.Write)),
+		"compare":   kindOf("1", runreport.DefaultCompare, quietly(runreport.Compare)),
 	}
 }
 

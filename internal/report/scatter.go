@@ -1,5 +1,5 @@
 // Scatter charts: reward against KL, where a method is a colour, a seed a thin line, a checkpoint a point
-// and the mean over seeds a bold line.
+// and the mean over seeds a bold line. Where many methods end in one place each, names stand beside their means.
 
 package report
 
@@ -12,7 +12,7 @@ import (
 type Group struct {
 	Name  string
 	Lines []Trace // one per seed
-	Mean  []Point // mean over the seeds, checkpoint by checkpoint; nil draws none
+	Mean  []Point // mean over the seeds, checkpoint by checkpoint; one point is a large marker; nil draws none
 }
 
 // Trace is one seed's path through its checkpoints.
@@ -27,6 +27,7 @@ type ScatterChart struct {
 	Title, Caption string
 	X, Y           Axis
 	Groups         []Group
+	Direct         bool // write each name beside the last point of its mean, and no legend
 }
 
 func (s ScatterChart) render(p *page)                { p.figure(s) }
@@ -40,8 +41,20 @@ func (s ScatterChart) names() []string {
 	return names
 }
 
+// keys lists what the legend must explain.
+func (s ScatterChart) keys() []string {
+	if s.Direct {
+		return nil
+	}
+	return s.names()
+}
+
 func (s ScatterChart) height(width float64) float64 {
-	return math.Round(190+0.28*width) + legendHeight(s.names(), width)
+	room := 190.0
+	if s.Direct {
+		room += 9 * float64(len(s.Groups)) // for the names
+	}
+	return math.Round(room+0.28*width) + legendHeight(s.keys(), width)
 }
 
 func (s ScatterChart) draw(c *canvas, width, height float64) {
@@ -57,7 +70,7 @@ func (s ScatterChart) draw(c *canvas, width, height float64) {
 		}
 		add(g.Mean)
 	}
-	p := c.axes(xs, ys, s.X, s.Y, width, height, c.legend(s.names(), width), loose)
+	p := c.axes(xs, ys, s.X, s.Y, width, height, c.legend(s.keys(), width), loose)
 	for _, g := range s.Groups {
 		for _, t := range g.Lines {
 			s.trace(c, p, g, t)
@@ -67,6 +80,29 @@ func (s ScatterChart) draw(c *canvas, width, height float64) {
 		c.polyline(p, g.Mean, "halo", "6", "")
 		c.polyline(p, g.Mean, class("s", c.color[g.Name]), "3", "")
 	}
+	for _, g := range s.Groups {
+		if len(g.Mean) == 1 && p.holds(g.Mean[0].X, g.Mean[0].Y) {
+			tip := fmt.Sprintf("%s, mean of %d: %s %s, %s %s", g.Name, len(g.Lines), s.X.Label, brief(g.Mean[0].X), s.Y.Label, brief(g.Mean[0].Y))
+			c.marker(c.color[g.Name], p.x.at(g.Mean[0].X), p.y.at(g.Mean[0].Y), 6.5, tip)
+		}
+	}
+	if s.Direct {
+		s.labels(c, p)
+	}
+}
+
+// labels writes the names beside the means.
+func (s ScatterChart) labels(c *canvas, p plot) {
+	var list []label
+	for _, g := range s.Groups {
+		if len(g.Mean) == 0 {
+			continue
+		}
+		if last := g.Mean[len(g.Mean)-1]; p.holds(last.X, last.Y) {
+			list = append(list, label{text: g.Name, x: p.x.at(last.X), y: p.y.at(last.Y)})
+		}
+	}
+	c.labels(list, p)
 }
 
 // trace draws one seed: a faint line, and its checkpoints.

@@ -1,6 +1,7 @@
 // Colours and the charts' style sheet. Charts carry plain colours, no variables, so that every SVG
 // renderer draws them. Series differ in colour, marker shape and legend order; the colours keep a contrast
-// of at least 3:1 to the page, light and dark, and stay apart for colour-blind readers.
+// of at least 3:1 to the page, light and dark. The first eight stay apart for colour-blind readers; those after them,
+// for comparisons of many methods, are as far from all others as such colours can be, and want direct labels too.
 
 package report
 
@@ -11,8 +12,10 @@ import (
 )
 
 var (
-	lightColors = []string{"#2563c9", "#d9590b", "#0b8a6b", "#8b3fc4", "#c2255c", "#7a6a00", "#0c85b0", "#5b6673"}
-	darkColors  = []string{"#6ea8fe", "#ff9d5c", "#45cfa5", "#c79bff", "#ff7aa8", "#d9c74f", "#5fcdf2", "#a9b4c0"}
+	lightColors = []string{"#2563c9", "#d9590b", "#0b8a6b", "#8b3fc4", "#c2255c", "#7a6a00", "#0c85b0", "#5b6673", "#690f00", "#3c1e78",
+		"#00a500", "#b478a5", "#004b69", "#ff00f0", "#004b00", "#9678ff", "#870069", "#0000d2", "#5a1eff", "#ff3c96"}
+	darkColors = []string{"#6ea8fe", "#ff9d5c", "#45cfa5", "#c79bff", "#ff7aa8", "#d9c74f", "#5fcdf2", "#a9b4c0", "#b4784b", "#5a69ff",
+		"#00c300", "#9669a5", "#008796", "#d200f0", "#5a8700", "#a5ffc3", "#f00096", "#ffe1ff", "#f01e00", "#00ff00"}
 )
 
 // theme is what a chart needs besides the series' colours.

@@ -6,11 +6,7 @@ package runreport
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
-	"slices"
 
 	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
@@ -59,7 +55,7 @@ func Write(_ context.Context, o *Options) (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := o.prepareOut(); err != nil {
+	if err := prepareOut(o.Out, Page, numbersFile, frontierFile); err != nil {
 		return nil, err
 	}
 	list := m.contenders()
@@ -86,28 +82,13 @@ func Write(_ context.Context, o *Options) (map[string]float64, error) {
 	return f.scalars(), checkpoint.WriteFileAtomic(filepath.Join(o.Out, numbersFile), append(raw, '\n'))
 }
 
-// prepareOut accepts the folder of an earlier report too: its files are replaced.
-func (o *Options) prepareOut() error {
-	entries, err := os.ReadDir(o.Out)
-	foreign := func(e fs.DirEntry) bool {
-		return !slices.Contains([]string{Page, numbersFile, frontierFile}, e.Name())
-	}
-	if err != nil || len(entries) == 0 || slices.ContainsFunc(entries, foreign) {
-		return checkpoint.PrepareOut(o.Out, false)
-	}
-	if err := os.Remove(filepath.Join(o.Out, frontierFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fault.Inputf("%s: cannot be replaced: %w; choose another --out", filepath.Join(o.Out, frontierFile), errors.Unwrap(err))
-	}
-	return nil
-}
-
 // page puts the report together.
 func (m *material) page(o *Options, f *findings, list []contender) (*report.Report, error) {
 	ran, err := m.whatRan(f)
 	if err != nil {
 		return nil, err
 	}
-	page := &report.Report{Title: o.Title, Subtitle: o.Lead, Series: []string{namePPO, nameSALSA}, Footer: madeBy()}
+	page := &report.Report{Title: o.Title, Subtitle: o.Lead, Series: []string{namePPO, nameSALSA}, Footer: madeBy(numbersFile)}
 	for _, run := range m.sft {
 		page.Series = append(page.Series, m.display(run.name))
 	}

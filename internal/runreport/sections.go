@@ -261,8 +261,8 @@ func quoted(s string) string {
 	return s
 }
 
-// madeBy names the program for the page's foot.
-func madeBy() string {
+// madeBy names the program for the page's foot, and the file of the numbers.
+func madeBy(numbers string) string {
 	commit := ""
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
@@ -271,5 +271,5 @@ func madeBy() string {
 			}
 		}
 	}
-	return fmt.Sprintf("salsa%s, %s on %s/%s. All numbers are in `report.json` beside this file.", commit, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("salsa%s, %s on %s/%s. All numbers are in `%s` beside this file.", commit, runtime.Version(), runtime.GOOS, runtime.GOARCH, numbers)
 }
