@@ -20,7 +20,8 @@ func (c *comparison) page() *report.Report {
 	title, text := c.summary()
 	page.Lead = []report.Block{report.Note{Title: title, Text: text}}
 	page.Sections = []report.Section{
-		{Title: "Methods", Intro: c.chosenBy(), Blocks: []report.Block{c.table()}},
+		{Title: "Methods", Intro: c.chosenBy(), Blocks: []report.Block{
+			c.table("Results", c.caption(), c.results()), c.table("What they took", "", c.costs())}},
 		c.frontierSection(),
 		{Title: "Every run", Intro: "Each seed by itself: what the means hide.", Blocks: []report.Block{c.everyRun()}},
 		c.tuningSection(),

@@ -16,8 +16,17 @@ type tableColumn struct {
 	cell func(m *contestant) (text, detail string)
 }
 
-// columns lists those that any method fills.
-func (c *comparison) columns() []tableColumn {
+// columns lists those that any method fills: results first, then the costs.
+func (c *comparison) columns() []tableColumn { return slices.Concat(c.results(), c.costs()[1:]) }
+
+func (c *comparison) filled(list []tableColumn) []tableColumn {
+	return slices.DeleteFunc(list, func(col tableColumn) bool {
+		return !slices.ContainsFunc(c.methods, func(m *contestant) bool { text, _ := col.cell(m); return text != none })
+	})
+}
+
+// results are what the methods came to.
+func (c *comparison) results() []tableColumn {
 	list := []tableColumn{{"Method", func(m *contestant) (string, string) { return m.name, m.seedCount() }}}
 	for _, x := range c.measures {
 		if x.key == "length" || x.key == "ended" {
@@ -25,15 +34,18 @@ func (c *comparison) columns() []tableColumn {
 		}
 		list = append(list, tableColumn{capital(x.title), func(m *contestant) (string, string) { return m.shown(x) }})
 	}
-	list = append(list,
+	return c.filled(append(list,
 		tableColumn{"Wins against " + c.baseline.name + ", %", func(m *contestant) (string, string) { return m.row.WinRate.percent() }},
-		tableColumn{"Tokens", func(m *contestant) (string, string) { text, _ := m.shown(c.lengths()); return text, "" }},
-		tableColumn{"Samples", func(m *contestant) (string, string) { return m.drawn() }},
-		tableColumn{"Time", func(m *contestant) (string, string) { return m.took(), "" }},
-		tableColumn{"Tuned", func(m *contestant) (string, string) { return m.tuned() }})
-	return slices.DeleteFunc(list, func(col tableColumn) bool {
-		return !slices.ContainsFunc(c.methods, func(m *contestant) bool { text, _ := col.cell(m); return text != none })
-	})
+		tableColumn{"Tokens", func(m *contestant) (string, string) { text, _ := m.shown(c.lengths()); return text, "" }}))
+}
+
+// costs are what they took, and with which settings.
+func (c *comparison) costs() []tableColumn {
+	return c.filled([]tableColumn{
+		{"Method", func(m *contestant) (string, string) { return m.name, "" }},
+		{"Samples", func(m *contestant) (string, string) { return m.drawn() }},
+		{"Time", func(m *contestant) (string, string) { return m.took(), "" }},
+		{"Tuned", func(m *contestant) (string, string) { return m.tuned() }}})
 }
 
 // none stands in a cell that has no value.
@@ -107,10 +119,9 @@ func (m *contestant) tuned() (text, detail string) {
 	return strings.Join(values, ", "), "of " + strings.Join(tried, "; ")
 }
 
-// table is the comparison for the page.
-func (c *comparison) table() report.Table {
-	t := report.Table{Title: "All methods", Caption: c.caption()}
-	columns := c.columns()
+// table is a part of the comparison for the page.
+func (c *comparison) table(title, caption string, columns []tableColumn) report.Table {
+	t := report.Table{Title: title, Caption: caption}
 	for i, col := range columns {
 		t.Columns = append(t.Columns, report.Column{Name: col.name, Numeric: i > 0 && col.name != "Tuned"})
 	}
