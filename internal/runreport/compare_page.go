@@ -107,23 +107,28 @@ func (c *comparison) everyRun() report.Table {
 	}
 	t.Columns = append(t.Columns, report.Column{Name: "Wins, %", Numeric: true})
 	for _, m := range c.methods {
-		for i, seed := range m.seeds {
-			row := []report.Cell{report.Text(m.name), report.Text(seed)}
-			for _, x := range c.measures {
-				text := none
-				if e, ok := m.row.Measures[x.key]; ok {
-					text = fixedDigits(e.PerSeed[i], x.digits)
-				}
-				row = append(row, report.Text(text))
-			}
-			wins := none
-			if m.row.WinRate != nil {
-				wins = fixedDigits(100*m.row.WinRate.PerSeed[i], 1)
-			}
-			t.Rows = append(t.Rows, append(row, report.Text(wins)))
+		for i := range m.seeds {
+			t.Rows = append(t.Rows, c.runRow(m, i))
 		}
 	}
 	return t
+}
+
+// runRow is the i-th model of a method.
+func (c *comparison) runRow(m *contestant, i int) []report.Cell {
+	row := []report.Cell{report.Text(m.name), report.Text(m.seeds[i])}
+	for _, x := range c.measures {
+		text := none
+		if e, ok := m.row.Measures[x.key]; ok {
+			text = fixedDigits(e.PerSeed[i], x.digits)
+		}
+		row = append(row, report.Text(text))
+	}
+	wins := none
+	if m.row.WinRate != nil {
+		wins = fixedDigits(100*m.row.WinRate.PerSeed[i], 1)
+	}
+	return append(row, report.Text(wins))
 }
 
 // tuningSection lists what every choice was made from.

@@ -169,20 +169,27 @@ func (c *comparison) cost(m *contestant) {
 	case c.opts.OfflineSamples > 0 && m.learnt():
 		m.row.Samples, m.row.Offline = float64(c.opts.OfflineSamples), true
 	}
+	m.row.Chosen = m.settingsChosen()
+}
+
+// settingsChosen lists what was tuned, in the order of run.yaml, for maps have none.
+func (m *contestant) settingsChosen() []chosen {
 	if m.choice == nil {
-		return
+		return nil
 	}
-	for _, run := range m.runs[:1] { // the keys in the order of run.yaml, for maps have none
-		for _, e := range run.entries() {
-			if value, ok := m.choice.Values[e]; ok {
-				x := chosen{Key: e, Value: value}
-				for _, candidate := range m.choice.Candidates {
-					x.Tried = append(x.Tried, candidate.Values[e])
-				}
-				m.row.Chosen = append(m.row.Chosen, x)
-			}
+	var list []chosen
+	for _, key := range m.runs[0].keys() {
+		value, ok := m.choice.Values[key]
+		if !ok {
+			continue
 		}
+		x := chosen{Key: key, Value: value}
+		for _, candidate := range m.choice.Candidates {
+			x.Tried = append(x.Tried, candidate.Values[key])
+		}
+		list = append(list, x)
 	}
+	return list
 }
 
 // learnt reports whether the contestant is a method that learnt from preferences: one that has a reference or was
@@ -191,8 +198,8 @@ func (m *contestant) learnt() bool {
 	return m.choice != nil || slices.ContainsFunc(m.runs, func(r *ranRun) bool { return r != nil && r.settings.Get("reference") != nil })
 }
 
-// entries lists the settings of a run in the order of its run.yaml.
-func (r *ranRun) entries() []string {
+// keys lists the settings of a run in the order of its run.yaml.
+func (r *ranRun) keys() []string {
 	if r == nil {
 		return nil
 	}
