@@ -198,27 +198,32 @@ func pairLength(p data.Pair) int { return max(len(p.Chosen.IDs), len(p.Rejected.
 
 // loss is the share of part in the mean loss over whole, with the same share of the metrics.
 func (d *DPO) loss(part []preference, whole pairSize) (tensor.Tensor, Stats) {
+	s, ref := readPairs(d.model, part, 1, whole)
+	loss := d.method.loss(s.sums, ref, d.opts.PairSettings).Sum().DivScalar(float64(whole.pairs))
+	return loss, pairMetrics(s, ref, d.opts.Beta, d.method.mean, whole)
+}
+
+// readPairs scores part by m at a temperature, with gradient, and lays the reference's numbers beside it.
+func readPairs(m models.Model, part []preference, temperature float64, whole pairSize) (s pairScores, ref Pair) {
 	pairs := make([]data.Pair, len(part))
 	w, l := make([]float32, len(part)), make([]float32, len(part))
 	for i, p := range part {
 		pairs[i], w[i], l[i] = p.Pair, float32(p.ref.Chosen), float32(p.ref.Rejected)
 	}
-	s := scorePairs(d.model, pairs)
-	pi := s.sums
-	pi.MeanChosenLen = float64(whole.chosen) / float64(whole.pairs)
-	ref := pi // lengths are the same
-	ref.Chosen = tensor.Floats(w, len(w)).OnDevice(pi.Chosen.Device())
-	ref.Rejected = tensor.Floats(l, len(l)).OnDevice(pi.Chosen.Device())
-	loss := d.method.loss(pi, ref, d.opts.PairSettings).Sum().DivScalar(float64(whole.pairs))
-	return loss, d.metrics(s, ref, whole)
+	s = scorePairs(m, pairs, temperature)
+	s.sums.MeanChosenLen = float64(whole.chosen) / float64(whole.pairs)
+	ref = s.sums // lengths are the same
+	ref.Chosen = tensor.Floats(w, len(w)).OnDevice(s.sums.Chosen.Device())
+	ref.Rejected = tensor.Floats(l, len(l)).OnDevice(s.sums.Chosen.Device())
+	return s, ref
 }
 
-// metrics are TRL's, as shares of whole. A reward is β times what the loss compares: the log-ratio to the reference, or
+// pairMetrics are TRL's, as shares of whole. A reward is β times what the loss compares: the log-ratio to the reference, or
 // the log-probability where there is none, summed or averaged over tokens.
-func (d *DPO) metrics(s pairScores, ref Pair, whole pairSize) Stats {
+func pairMetrics(s pairScores, ref Pair, beta float64, mean bool, whole pairSize) Stats {
 	w, l := s.sums.Chosen.Detach(), s.sums.Rejected.Detach()
-	rw, rl := w.Sub(ref.Chosen).MulScalar(d.opts.Beta), l.Sub(ref.Rejected).MulScalar(d.opts.Beta)
-	if d.method.mean {
+	rw, rl := w.Sub(ref.Chosen).MulScalar(beta), l.Sub(ref.Rejected).MulScalar(beta)
+	if mean {
 		rw, rl = rw.Div(ref.ChosenLen), rl.Div(ref.RejectedLen)
 	}
 	share := func(x tensor.Tensor, n int) tensor.Tensor { return x.To(tensor.Float64).Sum().DivScalar(float64(n)) }
@@ -243,7 +248,7 @@ type pairScores struct {
 }
 
 // scorePairs reads both sides of all pairs in one forward pass; the LM head runs on the targets alone.
-func scorePairs(m models.Model, pairs []data.Pair) pairScores {
+func scorePairs(m models.Model, pairs []data.Pair, temperature float64) pairScores {
 	b := len(pairs)
 	rows, lens := make([]data.Example, 2*b), make([]float32, 2*b)
 	for i, p := range pairs {
@@ -251,7 +256,7 @@ func scorePairs(m models.Model, pairs []data.Pair) pairScores {
 		lens[i], lens[b+i] = float32(p.Chosen.Targets()), float32(p.Rejected.Targets())
 	}
 	in, at := collate(rows)
-	s := pairScores{tokens: models.LogProbs(m, in, at, 1), chosen: countTargets(rows[:b])}
+	s := pairScores{tokens: models.LogProbs(m, in, at, temperature), chosen: countTargets(rows[:b])}
 	sums := at.SumRows(s.tokens.LogP, 2*b)                              // [2b]
 	length := tensor.Floats(lens, 2*b).OnDevice(s.tokens.LogP.Device()) // [2b]
 	s.sums = Pair{Chosen: sums.Narrow(0, 0, b), Rejected: sums.Narrow(0, b, b),

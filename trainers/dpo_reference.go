@@ -89,7 +89,7 @@ func (r *Reference) compute(ctx context.Context, pairs []data.Pair) ([]RefLogPro
 // refPart fills out for the pairs at the given indices.
 func refPart(m models.Model, pairs []data.Pair, at []int, out []RefLogProbs) error {
 	return tensor.NoGrad(func() error {
-		p := scorePairs(m, pick(pairs, at))
+		p := scorePairs(m, pick(pairs, at), 1)
 		w, l := p.sums.Chosen.Float64s(), p.sums.Rejected.Float64s()
 		for i, j := range at {
 			if !isFinite(w[i]) || !isFinite(l[i]) {

@@ -65,20 +65,25 @@ type Cast struct {
 	Stops     []int // token ids that end a completion; the one that came is kept
 }
 
-// method is what sets one online method apart from the others.
-type method interface {
+// scheme is what every online run must know of its method.
+type scheme interface {
 	// group is how many completions a prompt gets; they lie side by side in a batch.
 	group() int
 	// beta is the weight of the KL penalty in what the method maximises.
 	beta() float64
+	// memory points to what a checkpoint must hold of the method, as JSON; nil if there is nothing.
+	memory() any
+}
+
+// method is what sets one method apart from the others that learn token by token from samples of the policy alone.
+type method interface {
+	scheme
 	// credit gives samples, which have scores, log-probabilities and k1 as KL, the advantages that the loss reads.
 	credit(ctx context.Context, samples []Sample, clock *stopwatch) error
 	// loss is a micro-batch's share in the loss of its mini-batch, with the same share of its metrics.
 	loss(f forward) (tensor.Tensor, Stats)
 	// taken is called after the updates of a step: controllers move here, and may add scalars.
 	taken(samples []Sample, scalars map[string]float64) error
-	// memory points to what a checkpoint must hold of the method, as JSON; nil if there is nothing.
-	memory() any
 }
 
 // extent counts what the means of a mini-batch are taken over.
@@ -114,7 +119,8 @@ func (f *forward) perToken(x tensor.Tensor) tensor.Tensor {
 // Online is the run of an online method, which embeds it.
 type Online struct {
 	set     *OnlineOptions
-	method  method
+	scheme  scheme
+	method  method // nil where the method has a Step of its own
 	cast    Cast
 	prompts []data.Prompt
 	order   data.Walk
@@ -126,7 +132,7 @@ type Online struct {
 }
 
 // newOnline checks what every online run needs. save writes the trained networks into a folder; log may be nil.
-func newOnline(m method, cast Cast, prompts []data.Prompt, set *OnlineOptions, log *SampleLog, save func(dir string) error) (Online, error) {
+func newOnline(m scheme, cast Cast, prompts []data.Prompt, set *OnlineOptions, log *SampleLog, save func(dir string) error) (Online, error) {
 	if len(prompts) == 0 {
 		return Online{}, fault.Inputf("no prompts are left after encoding; check --data and --max-length")
 	}
@@ -143,7 +149,8 @@ func newOnline(m method, cast Cast, prompts []data.Prompt, set *OnlineOptions, l
 	if err != nil {
 		return Online{}, err
 	}
-	return Online{set: set, method: m, cast: cast, prompts: prompts, samples: log, save: save, order: order}, nil
+	steps, _ := m.(method)
+	return Online{set: set, scheme: m, method: steps, cast: cast, prompts: prompts, samples: log, save: save, order: order}, nil
 }
 
 // Params implements Trainer: the policy's and, where there is one, the value network's.
@@ -156,7 +163,7 @@ func (r *Online) Params() []nn.Param {
 }
 
 // perStep is how many prompts a step takes.
-func (r *Online) perStep() int { return r.set.BatchSize / r.method.group() }
+func (r *Online) perStep() int { return r.set.BatchSize / r.scheme.group() }
 
 // Steps implements Trainer: one step is one batch of samples.
 func (r *Online) Steps() int { return r.set.steps(r.order.Len(), r.perStep()) }
@@ -210,11 +217,11 @@ func (r *Online) learn(u *Update, samples []Sample) (map[string]float64, error) 
 			}
 			total.add(scalars)
 			if r.set.TargetKL > 0 && scalars["policy/approxkl_avg"] > r.set.TargetKL {
-				return total.means("stopped_early", 1), nil
+				return total.ratioMeans(1), nil
 			}
 		}
 	}
-	return total.means("stopped_early", 0), nil
+	return total.ratioMeans(0), nil
 }
 
 // Update takes one optimizer step on a mini-batch; means are over the valid tokens of the whole mini-batch, so

@@ -24,7 +24,7 @@ import (
 // watched, lengths. It also holds the invariant k3 >= 0.
 func (r *Online) describe(ctx context.Context, samples []Sample) (map[string]float64, error) {
 	out := map[string]float64{}
-	n, beta := float64(len(samples)), r.method.beta()
+	n, beta := float64(len(samples)), r.scheme.beta()
 	minLen, maxLen := math.MaxInt, 0
 	for i := range samples {
 		s := &samples[i]
@@ -153,19 +153,25 @@ func (a *average) add(scalars map[string]float64) {
 	a.n++
 }
 
-// means returns the means, with the quantities that are not means put right, and one more scalar.
-func (a *average) means(extra string, value float64) map[string]float64 {
-	out := map[string]float64{extra: value}
-	drift, hasDrift := a.sum["rollout/logp_diff_max"]
+// means returns the means, with the quantities that are not means put right.
+func (a *average) means() map[string]float64 {
+	out := map[string]float64{}
 	for k, v := range a.sum {
 		out[k] = v / float64(a.n)
 	}
-	if hasDrift { // measured once a batch
+	if drift, ok := a.sum["rollout/logp_diff_max"]; ok { // measured once a batch
 		out["rollout/logp_diff_max"] = drift
 	}
 	if a.n > 0 { // a count that runs on
 		out["skipped_steps"] = a.skipped
 	}
+	return out
+}
+
+// ratioMeans are means with the spread of the ratio over the updates, and whether the batch was left early.
+func (a *average) ratioMeans(stoppedEarly float64) map[string]float64 {
+	out := a.means()
+	out["stopped_early"] = stoppedEarly
 	_, out["val/ratio_var"] = moments([][]float64{a.ratios})
 	return out
 }
@@ -200,6 +206,7 @@ type sampleRow struct {
 	Score         float64   `json:"score"`
 	KL            []float64 `json:"kl"`
 	Ended         bool      `json:"ended"`
+	Source        string    `json:"source,omitempty"` // who wrote it, if not the policy
 }
 
 // write appends the samples of a step: all of the first, a few of every n-th after it.
@@ -226,7 +233,7 @@ func (l *SampleLog) write(step int, samples []Sample, every int) error {
 		err = errors.Join(err, enc.Encode(sampleRow{Step: step, PromptIDs: s.Prompt.IDs, CompletionIDs: s.Completion,
 			Text: l.Decode(s.Completion), LogProbs: s.LogProbs, RefLogProbs: s.RefLogProbs, Values: s.Values,
 			Rewards: s.Rewards, Advantages: s.Advantages, Returns: s.Returns, ScoreRaw: s.Raw, Score: s.Score,
-			KL: s.KL, Ended: s.Ended}))
+			KL: s.KL, Ended: s.Ended, Source: s.Source}))
 	}
 	return errors.Join(err, w.Flush(), f.Close())
 }

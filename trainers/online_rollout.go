@@ -22,34 +22,44 @@ func (r *Online) experience(ctx context.Context, clock *stopwatch) ([]Sample, in
 		return nil, 0, err
 	}
 	clock.lap("gen")
-	if err := r.score(ctx, samples); err != nil {
+	if err := r.judge(ctx, samples, clock); err != nil {
 		return nil, 0, err
 	}
-	clock.lap("reward")
-	micro := r.set.micro(r.set.BatchSize)
-	now, err := completionLogProbs(ctx, r.cast.Policy, samples, r.set.Temperature, micro)
-	if err != nil {
-		return nil, 0, fmt.Errorf("policy: %w", err)
-	}
-	clock.lap("old_log_prob")
-	ref, err := completionLogProbs(ctx, r.cast.Reference, samples, r.set.Temperature, micro)
-	if err != nil {
-		return nil, 0, fmt.Errorf("reference: %w", err)
-	}
-	clock.lap("ref")
 	tokens := 0
 	for i := range samples {
-		s := &samples[i]
-		s.LogProbs, s.RefLogProbs = now[i], ref[i]
-		if s.KL, err = KLPenalty("k1", now[i], ref[i]); err != nil {
-			return nil, 0, err
-		}
-		tokens += len(s.Completion)
+		tokens += len(samples[i].Completion)
 	}
 	if err := r.method.credit(ctx, samples, clock); err != nil {
 		return nil, 0, err
 	}
 	return samples, tokens, finiteAdvantages(samples)
+}
+
+// judge scores samples, whoever wrote them, and reads their log-probabilities under policy and reference.
+func (r *Online) judge(ctx context.Context, samples []Sample, clock *stopwatch) error {
+	if err := r.score(ctx, samples); err != nil {
+		return err
+	}
+	clock.lap("reward")
+	micro := r.set.micro(r.set.BatchSize)
+	now, err := completionLogProbs(ctx, r.cast.Policy, samples, r.set.Temperature, micro)
+	if err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
+	clock.lap("old_log_prob")
+	ref, err := completionLogProbs(ctx, r.cast.Reference, samples, r.set.Temperature, micro)
+	if err != nil {
+		return fmt.Errorf("reference: %w", err)
+	}
+	clock.lap("ref")
+	for i := range samples {
+		s := &samples[i]
+		s.LogProbs, s.RefLogProbs = now[i], ref[i]
+		if s.KL, err = KLPenalty("k1", now[i], ref[i]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // finiteAdvantages holds the invariant of all credit.
@@ -64,7 +74,7 @@ func finiteAdvantages(samples []Sample) error {
 
 // sample completes the prompts of the next batch by the policy.
 func (r *Online) sample(ctx context.Context, step int) ([]Sample, error) {
-	return r.draw(ctx, r.cast.Policy, pick(r.prompts, r.order.Next(r.perStep())), r.method.group(), step, rolloutStream)
+	return r.draw(ctx, r.cast.Policy, pick(r.prompts, r.order.Next(r.perStep())), r.scheme.group(), step, rolloutStream)
 }
 
 // draw lets m complete each prompt n times; the completions of a prompt lie side by side. Every row has a random

@@ -25,7 +25,7 @@ func (r *Online) State() ([]byte, error) {
 		return nil, err
 	}
 	state := onlineState{Step: r.step, Order: order, Norm: r.norm}
-	if m := r.method.memory(); m != nil {
+	if m := r.scheme.memory(); m != nil {
 		if state.Method, err = json.Marshal(m); err != nil {
 			return nil, err
 		}
@@ -39,7 +39,7 @@ func (r *Online) Restore(raw []byte) error {
 	if err := json.Unmarshal(raw, &st); err != nil {
 		return err
 	}
-	if m := r.method.memory(); m != nil {
+	if m := r.scheme.memory(); m != nil {
 		if err := json.Unmarshal(st.Method, m); err != nil {
 			return err
 		}

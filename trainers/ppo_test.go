@@ -175,7 +175,7 @@ func TestPPOCountsSkippedSteps(t *testing.T) {
 	for _, skipped := range []float64{0, 1, 2} {
 		a.add(map[string]float64{"skipped_steps": skipped, "loss": skipped, "val/ratio": 1 + skipped})
 	}
-	got := a.means("stopped_early", 0)
+	got := a.ratioMeans(0)
 	assert.Equal(t, 2.0, got["skipped_steps"])
 	assert.Equal(t, 1.0, got["loss"])
 	assert.InDelta(t, 2./3, got["val/ratio_var"], 1e-12)

@@ -50,6 +50,7 @@ type Sample struct {
 	Ended      bool    // stopped by itself, not by the length limit
 	Raw        float64 // the reward model's score
 	Score      float64 // after normalisation, clipping and the missing-EOS rule
+	Source     string  // who wrote it; empty: the policy
 
 	LogProbs, RefLogProbs []float64
 	Values                []float64

@@ -13,7 +13,18 @@ import (
 func commands() []commandGroup {
 	return []commandGroup{
 		{"pipeline", "Pipeline:", []func() *cobra.Command{newRunCmd, newCompareCmd}},
-		{"train", "Training:", []func() *cobra.Command{newSFTCmd, newSoupCmd, newRewardCmd, newPPOCmd, newAPACmd, newRLOOCmd, newGRPOCmd, newDPOCmd, newRSOCmd}},
+		{"train", "Training:", []func() *cobra.Command{newSFTCmd, newSoupCmd, newRewardCmd}},
+		{"online", "Training on a policy's own samples:", []func() *cobra.Command{
+			newPPOCmd,
+			newAPACmd,
+			newRLOOCmd,
+			newGRPOCmd,
+			newXPOCmd,
+		}},
+		{"offline", "Training on preferences:", []func() *cobra.Command{
+			newDPOCmd,
+			newRSOCmd,
+		}},
 		{"use", "Using models and data:", []func() *cobra.Command{newGenerateCmd, newChatCmd, newScoreCmd, newEvalCmd, newTokenizeCmd, newReportCmd}},
 		{"inspect", "Looking and checking:", []func() *cobra.Command{newInspectCmd, newDataCmd, newPlanCmd, newDoctorCmd, newConfigCmd}},
 	}

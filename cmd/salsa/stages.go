@@ -29,6 +29,7 @@ func stageKinds() map[string]stageKind {
 		"apa":       kindOf("1", job.DefaultAPA, quietly(job.APA)),
 		"rloo":      kindOf("1", job.DefaultRLOO, quietly(job.RLOO)),
 		"grpo":      kindOf("1", job.DefaultGRPO, quietly(job.GRPO)),
+		"xpo":       kindOf("1", job.DefaultXPO, quietly(job.XPO)),
 		"dpo":       kindOf("1", job.DefaultDPO, quietly(job.DPO)),
 		"rso":       kindOf("1", job.DefaultRSO, quietly(job.RSO)),
 		"eval":      kindOf("1", job.DefaultEval, quietly(job.Eval)),
