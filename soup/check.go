@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"slices"
 
+	"salsa/data/tokenizer"
 	"salsa/internal/checkpoint"
 	"salsa/models"
 )
@@ -68,7 +69,8 @@ func configDifferences(a, b *models.Checkpoint) []string {
 	return faults
 }
 
-// tokenizerDifferences compares the vocabulary files by content.
+// tokenizerDifferences compares the vocabulary files by what they say: one that was written again by another library is
+// the same tokenizer.
 func tokenizerDifferences(a, b string) []string {
 	for _, name := range []string{"tokenizer.json", "tokenizer.model"} {
 		x, errX := checkpoint.HashFile(filepath.Join(a, name))
@@ -76,9 +78,49 @@ func tokenizerDifferences(a, b string) []string {
 		if errors.Is(errX, fs.ErrNotExist) || errors.Is(errY, fs.ErrNotExist) || os.IsNotExist(errX) || os.IsNotExist(errY) {
 			continue // a folder of weights alone is judged by its shapes
 		}
-		if errX != nil || errY != nil || x != y {
-			return []string{fmt.Sprintf("%s differs between %s and %s", name, a, b)}
+		if errX == nil && errY == nil && x == y {
+			continue
+		}
+		if what := contentDifference(filepath.Join(a, name), filepath.Join(b, name)); what != "" {
+			return []string{fmt.Sprintf("%s differs between %s and %s%s", name, a, b, what)}
 		}
 	}
 	return nil
+}
+
+// contentDifference says how two tokenizers differ; "" if they give the same ids. Which token ends or pads a text may
+// differ, as eos_token_id may: the soup takes the first member's.
+func contentDifference(a, b string) string {
+	x, errX := tokenizer.Load(a)
+	y, errY := tokenizer.Load(b)
+	if err := cmp.Or(errX, errY); err != nil {
+		return fmt.Sprintf(", and what they say cannot be compared (%s)", err)
+	}
+	if x.Hash() != y.Hash() {
+		return " in its tokens or in how it cuts text"
+	}
+	p, errP := tokenizer.LoadConfig(filepath.Dir(a))
+	q, errQ := tokenizer.LoadConfig(filepath.Dir(b))
+	if err := cmp.Or(errP, errQ); err != nil {
+		return fmt.Sprintf(", and their configs cannot be compared (%s)", err)
+	}
+	for _, token := range []struct{ name, a, b string }{{"bos_token", p.BOS, q.BOS}, {"unk_token", p.UNK, q.UNK}} {
+		if token.a != "" && token.b != "" && token.a != token.b {
+			return fmt.Sprintf(" in its %s, %q and %q", token.name, token.a, token.b)
+		}
+	}
+	// A tokenizer.json says itself what it adds to a text, and that is in its hash.
+	if filepath.Ext(a) == ".model" && (setting(p.AddBOS) != setting(q.AddBOS) || setting(p.AddEOS) != setting(q.AddEOS)) {
+		return fmt.Sprintf(" in its add_bos_token and add_eos_token, %s and %s here, %s and %s there",
+			setting(p.AddBOS), setting(p.AddEOS), setting(q.AddBOS), setting(q.AddEOS))
+	}
+	return ""
+}
+
+// setting writes a setting that may be absent.
+func setting(b *bool) string {
+	if b == nil {
+		return "unset"
+	}
+	return fmt.Sprint(*b)
 }

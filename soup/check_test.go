@@ -106,6 +106,30 @@ func TestWhatMayDiffer(t *testing.T) {
 	})
 }
 
+// A tokenizer that another library wrote again mixes with itself; one that says something else does not.
+func TestTokenizersAreComparedByContent(t *testing.T) {
+	const bpe = `{"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}}`
+	run(t, func() {
+		a, b := member(t, "llama-mha", 1, tensor.Float32), member(t, "llama-mha", 2, tensor.Float32)
+		put := func(dir, name, text string) {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+		}
+		put(a, "tokenizer.json", bpe)
+		put(b, "tokenizer.json", `{ "normalizer":null, "model":{"merges":[["a","b"]], "type":"BPE", "vocab":{"ab":2,"b":1,"a":0}} }`)
+		open(t, a, b)
+		put(a, "tokenizer_config.json", `{"bos_token":"<s>","eos_token":"</s>","pad_token":"<pad>","add_bos_token":true}`)
+		put(b, "tokenizer_config.json", `{"bos_token":{"content":"<s>"},"eos_token":"<end>"}`)
+		open(t, a, b) // eos and padding are the first member's to say
+		put(b, "tokenizer_config.json", `{"bos_token":"<begin>"}`)
+		assert.Contains(t, refused(t, a, b), `in its bos_token, "<s>" and "<begin>"`)
+		put(b, "tokenizer_config.json", `{`)
+		assert.Contains(t, refused(t, a, b), "configs cannot be compared")
+		require.NoError(t, os.Remove(filepath.Join(b, "tokenizer_config.json")))
+		put(b, "tokenizer.json", `{"model":{"type":"BPE","vocab":{"a":1,"b":0,"ab":2},"merges":["a b"]}}`)
+		assert.Contains(t, refused(t, a, b), "in its tokens or in how it cuts text")
+	})
+}
+
 func TestOpenNothing(t *testing.T) {
 	_, err := soup.Open(nil)
 	assert.ErrorContains(t, err, "at least one")

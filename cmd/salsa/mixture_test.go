@@ -76,3 +76,19 @@ func TestBatchLargerThanTheData(t *testing.T) {
 	assert.Contains(t, w.said(t, line+out+"/a"), "note: --batch-size 30 is more than the 24 rows of an epoch")
 	assert.NotContains(t, w.said(t, line+out+"/b --batch-size 24"), "note: --batch-size")
 }
+
+// Prompts of a model with a small context are answered as far as it goes, unless a length is asked for.
+func TestSmallContextIsFilled(t *testing.T) {
+	w, out := theWorld(), t.TempDir()
+	said := w.said(t, "generate --model @sft1 --data @prompts.jsonl --out "+out+"/g.jsonl")
+	assert.Contains(t, said, "note: 24 of 24 prompts leave less than 128 tokens of the context of 64")
+	w.do(t, "eval --models @sft1 --data @prompts.jsonl --max-prompts 2 --out "+out+"/eval")
+	w.do(t, "generate --overlong truncate-left --model @sft1 --data @prompts.jsonl --out "+out+"/cut.jsonl")
+}
+
+// Stages name one another's folders in lists, so the run's own must hold no comma.
+func TestRunFolderWithAComma(t *testing.T) {
+	code, _, errs := salsa(t, newRootCmd(), "run", "demo", "--dry-run", "--out", t.TempDir()+"/a,b")
+	assert.Equal(t, 2, code)
+	assert.Contains(t, errs, "a,b: a comma or an @ in the path would be read as a list of folders")
+}

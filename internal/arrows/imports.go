@@ -29,7 +29,7 @@ var may = map[string][]string{
 	"models":            {"internal", "data", "tensor", "nn"},
 
 	// The three siblings do not know each other: a trainer is handed its reference, soup or not.
-	"soup":     {"internal", "tensor", "nn", "models"},
+	"soup":     {"internal", "data", "tensor", "nn", "models"},
 	"trainers": {"internal", "data", "tensor", "dist", "nn", "optim", "models"},
 	"eval":     {"internal", "data", "tensor", "nn", "models"},
 

@@ -3,6 +3,7 @@ package job
 // salsa chat: a conversation in a terminal, or prompts line by line through a pipe.
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"salsa/data"
 	"salsa/data/tokenizer"
@@ -30,7 +32,7 @@ type ChatOptions struct {
 
 // DefaultChat returns the defaults.
 func DefaultChat() ChatOptions {
-	return ChatOptions{Base: defaultBase(), Drawing: Drawing{Picking: Picking{MaxNewTokens: 512, Temperature: 0.7, TopP: 1}}, Shaping: defaultShaping()}
+	return ChatOptions{Base: defaultBase(), Drawing: Drawing{Picking: Picking{Temperature: 0.7, TopP: 1}}, Shaping: defaultShaping()}
 }
 
 // Terminal is where a chat takes place.
@@ -155,7 +157,9 @@ func (c *chat) talk(ctx context.Context, m models.Model) error {
 			c.reset()
 			continue
 		}
-		err = c.answer(ctx, m, line)
+		if err = unknownCommand(line); err == nil {
+			err = c.answer(ctx, m, line)
+		}
 		var mistake *fault.Error
 		if c.term.Interactive && errors.As(err, &mistake) {
 			c.remark("%s\n", mistake.Msg)
@@ -165,6 +169,17 @@ func (c *chat) talk(ctx context.Context, m models.Model) error {
 			return err
 		}
 	}
+}
+
+// unknownCommand refuses a line that is meant for salsa and not for the model, by its first word: a / and letters. Paths
+// have a second / and go to the model.
+func unknownCommand(line string) error {
+	word, _, _ := strings.Cut(strings.TrimRight(line, " \r\n"), " ")
+	name, slash := strings.CutPrefix(word, "/")
+	if !slash || name == "" || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsLetter(r) }) {
+		return nil
+	}
+	return fault.Inputf("%s is no command; /reset forgets the conversation and /exit leaves. For the model to read the line, begin it with a space", word)
 }
 
 // next waits for a line; more is false at the end of the input.
@@ -220,7 +235,7 @@ func (c *chat) answer(ctx context.Context, m models.Model, line string) error {
 	}()
 	v := &voice{chat: c, stream: c.tok.Stream(true), fail: stop}
 	start := time.Now()
-	_, err = models.Generate(turn, m, [][]int{ids}, models.GenOptions{MaxNewTokens: c.o.MaxNewTokens, Sampler: c.o.sampler(),
+	_, err = models.Generate(turn, m, [][]int{ids}, models.GenOptions{MaxNewTokens: cmp.Or(c.o.MaxNewTokens, 512), Sampler: c.o.sampler(),
 		Stop: c.enc.Stops, IgnoreEOS: true, Seed: tensor.Mix(c.o.Seed, uint64(c.answers)), BatchSize: 1,
 		RepetitionPenalty: c.o.RepetitionPenalty, Ends: func([]int) bool { return v.cut },
 		OnToken: func(_, id int, _ float32) { v.token(id) }})

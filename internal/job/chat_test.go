@@ -174,3 +174,16 @@ func TestChatRefuses(t *testing.T) {
 		assert.Equal(t, fault.ExitInput, fault.ExitCode(err), c.want)
 	}
 }
+
+// A line that looks like a command and is none is not put to the model.
+func TestChatUnknownCommand(t *testing.T) {
+	o := chatOptions(talker(t, ""))
+	_, err := job.Chat(context.Background(), o, job.Terminal{In: strings.NewReader("/help me\n"), Out: io.Discard, Err: io.Discard})
+	require.ErrorContains(t, err, "/help is no command; /reset forgets the conversation and /exit leaves")
+	assert.Equal(t, fault.ExitInput, fault.ExitCode(err))
+	var errs bytes.Buffer
+	scalars, err := job.Chat(context.Background(), o, job.Terminal{In: strings.NewReader("/reser\nhot\n /help\n/usr/bin\n/exit\nhot\n"), Out: io.Discard, Err: &errs, Interactive: true})
+	require.NoError(t, err)
+	assert.Contains(t, errs.String(), "/reser is no command")
+	assert.Equal(t, 3.0, scalars["answers"], "a space before it, or a path, is for the model")
+}

@@ -115,7 +115,7 @@ func (o *EvalOptions) prompts() ([]data.Prompt, *data.Encoder, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := errors.Join(needStops(o.Models[0], enc), leaveRoom(enc, cfg, o.MaxNewTokens)); err != nil {
+	if err := errors.Join(needStops(o.Models[0], enc), o.room(enc, cfg)); err != nil {
 		return nil, nil, err
 	}
 	rows, err := readRows(o.Data, "", !o.Quiet)
@@ -134,6 +134,7 @@ func (o *EvalOptions) prompts() ([]data.Prompt, *data.Encoder, error) {
 	if o.MaxPrompts > 0 && len(prompts) > o.MaxPrompts {
 		prompts = prompts[:o.MaxPrompts]
 	}
+	o.tellOfRoom(prompts, cfg, !o.Quiet)
 	return prompts, enc, errors.Join(checkGold("gold", o.Gold, prompts), checkGold("safety", o.Safety, prompts),
 		checkGold("reward-model", goldIn(o.RewardModel), prompts))
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"os"
 
+	"salsa/data"
+	"salsa/internal/fault"
 	"salsa/internal/metrics"
 	"salsa/models"
 )
@@ -39,6 +41,14 @@ type generated struct {
 	LogProbs      []float32 `json:"logprobs,omitempty"`
 }
 
+// needEnd refuses a model whose completions would have no end: neither a stop token nor a stop text.
+func (o *GenerateOptions) needEnd(enc *data.Encoder) error {
+	if len(enc.Stops) == 0 && len(o.Stop) == 0 {
+		return fault.Inputf("%s: neither generation_config.json nor config.json has eos_token_id; add it, or give a text that ends completions with --stop", o.Model)
+	}
+	return nil
+}
+
 // Generate runs the job.
 func Generate(ctx context.Context, o *GenerateOptions) (scalars map[string]float64, err error) {
 	cfg, err := models.Check(o.Model, models.LanguageModel)
@@ -52,7 +62,7 @@ func Generate(ctx context.Context, o *GenerateOptions) (scalars map[string]float
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(needStops(o.Model, enc), leaveRoom(enc, cfg, o.MaxNewTokens), o.check(o.Model, enc)); err != nil {
+	if err := errors.Join(o.needEnd(enc), o.room(enc, cfg), o.check(o.Model, enc)); err != nil {
 		return nil, err
 	}
 	rows, err := readRows(o.Data, "", !o.Quiet)
@@ -63,6 +73,7 @@ func Generate(ctx context.Context, o *GenerateOptions) (scalars map[string]float
 	if err != nil {
 		return nil, err
 	}
+	o.tellOfRoom(prompts, cfg, !o.Quiet)
 	var out []generated
 	scalars = map[string]float64{}
 	err = compute(&o.Base, func(opt models.Options) error {

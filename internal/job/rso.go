@@ -59,6 +59,9 @@ func (o *RSOOptions) InputPaths() []string {
 
 // Validate checks what the tags cannot.
 func (o *RSOOptions) Validate() error {
+	if o.MaxNewTokens == 0 {
+		return fault.Inputf("max_new_tokens 0: a candidate needs a length; give --max-new-tokens at least 1")
+	}
 	if _, err := o.expression(); err != nil || o.Select == "best" {
 		return err
 	}

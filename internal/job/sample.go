@@ -3,7 +3,10 @@ package job
 // Sampling from a model and judging what came: shared by eval, the sweep over α and the making of pairs.
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"os"
 
 	"salsa/data"
 	"salsa/internal/demo"
@@ -15,7 +18,7 @@ import (
 
 // Picking are the options of picking tokens.
 type Picking struct {
-	MaxNewTokens int     `yaml:"max_new_tokens" help:"longest completion" unit:"tokens" check:">=1"`
+	MaxNewTokens int     `yaml:"max_new_tokens" help:"longest completion; 0: 128 (chat: 512), or what a prompt leaves of the context if that is less" unit:"tokens" check:">=0"`
 	Temperature  float64 `yaml:"temperature" help:"of sampling; 0 takes the most likely token" check:">=0"`
 	TopK         int     `yaml:"top_k" help:"sample among the k most likely tokens; 0: all" check:">=0"`
 	TopP         float64 `yaml:"top_p" help:"sample among the most likely tokens of this mass" check:">0,<=1"`
@@ -35,7 +38,37 @@ type Sampling struct {
 }
 
 func defaultSampling() Sampling {
-	return Sampling{Drawing: Drawing{Picking: Picking{MaxNewTokens: 128, Temperature: 1, TopP: 1}}, BatchSize: 32}
+	return Sampling{Drawing: Drawing{Picking: Picking{Temperature: 1, TopP: 1}}, BatchSize: 32}
+}
+
+// usualTokens is how long a completion may get where --max-new-tokens does not say.
+const usualTokens = 128
+
+// room lowers the encoder's limit so that prompts leave the context room for a completion. Without --max-new-tokens a
+// prompt may leave less than the usual length, unless it can be cut or dropped.
+func (s *Sampling) room(enc *data.Encoder, cfg *models.Config) error {
+	switch {
+	case s.MaxNewTokens > 0:
+		return leaveRoom(enc, cfg, s.MaxNewTokens)
+	case enc.Overlong == data.OverlongError:
+		return leaveRoom(enc, cfg, 1)
+	default:
+		return leaveRoom(enc, cfg, max(1, min(usualTokens, cfg.Context()/2)))
+	}
+}
+
+// tellOfRoom says that prompts leave less of the context than the usual length of a completion.
+func (s *Sampling) tellOfRoom(prompts []data.Prompt, cfg *models.Config, say bool) {
+	short, least := 0, usualTokens
+	for _, p := range prompts {
+		if left := cfg.Context() - len(p.IDs); left < usualTokens {
+			short, least = short+1, min(least, left)
+		}
+	}
+	if say && short > 0 && s.MaxNewTokens == 0 {
+		fmt.Fprintf(os.Stderr, "salsa: note: %d of %d prompts leave less than %d tokens of the context of %d, the longest %d; their completions end there, or at --max-new-tokens if you give it\n",
+			short, len(prompts), usualTokens, cfg.Context(), least)
+	}
 }
 
 // sampler returns how a token is to be picked.
@@ -51,7 +84,7 @@ func (s *Sampling) draw(ctx context.Context, m models.Model, prompts [][]int, n 
 // options are those of a generation of n completions for every prompt.
 func (s *Sampling) options(n int, stops []int, p *metrics.Progress) models.GenOptions {
 	opt := models.GenOptions{
-		MaxNewTokens: s.MaxNewTokens, NPerPrompt: n, Stop: stops, IgnoreEOS: true, Seed: s.Seed, BatchSize: s.BatchSize,
+		MaxNewTokens: cmp.Or(s.MaxNewTokens, usualTokens), NPerPrompt: n, Stop: stops, IgnoreEOS: true, Seed: s.Seed, BatchSize: s.BatchSize,
 		Sampler: s.sampler(),
 	}
 	if p != nil {

@@ -143,3 +143,29 @@ func TestChatPenalises(t *testing.T) {
 	penalised, _, _ := say(t, o, "hot hot\n")
 	assert.NotEqual(t, plain, penalised)
 }
+
+// A model without a stop token generates if a stop text is given; without --max-new-tokens it fills a small context.
+func TestGenerateWithoutEOS(t *testing.T) {
+	dir := talker(t, "")
+	raw, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	require.NoError(t, err)
+	var config map[string]any
+	require.NoError(t, json.Unmarshal(raw, &config))
+	delete(config, "eos_token_id")
+	raw, err = json.Marshal(config)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "config.json"), raw, 0o644))
+	require.NoError(t, os.RemoveAll(filepath.Join(dir, "generation_config.json")))
+	o := job.DefaultGenerate()
+	o.Model, o.Device, o.Quiet, o.Data = dir, "cpu", true, []string{writeLines(t, `{"prompt": "hot salsa:"}`)}
+	o.Out = filepath.Join(t.TempDir(), "out.jsonl")
+	_, err = job.Generate(context.Background(), &o)
+	require.ErrorContains(t, err, "or give a text that ends completions with --stop")
+	for _, row := range generated(t, dir, func(o *job.GenerateOptions) { o.Stop, o.MaxNewTokens = []string{"never written"}, 0 }) {
+		assert.False(t, row.Stopped)
+		assert.Greater(t, len(row.CompletionIDs), 40, "as far as the context of 64 goes")
+	}
+	o.Stop, o.MaxNewTokens = []string{"x"}, 64
+	_, err = job.Generate(context.Background(), &o)
+	require.ErrorContains(t, err, "--max-new-tokens 64 leaves no room")
+}

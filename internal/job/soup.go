@@ -276,7 +276,7 @@ func (o *SoupOptions) newSweeper(opt models.Options) (*sweeper, error) {
 	if s.examples, err = encode(rows, "held-out rows", !o.Quiet, enc.SFT); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(needStops(o.Members[0], enc), leaveRoom(enc, cfg, o.MaxNewTokens)); err != nil {
+	if err := errors.Join(needStops(o.Members[0], enc), o.room(enc, cfg)); err != nil {
 		return nil, err
 	}
 	if s.prompts, err = encode(rows, "prompts", !o.Quiet, enc.Prompt); err != nil {

@@ -66,6 +66,9 @@ func Load(file string, data []byte, p Params) (*Plan, error) {
 	if out == "" {
 		out = filepath.Join("runs", doc.name)
 	}
+	if strings.ContainsAny(out, ",@") { // stages name folders of the run in lists, DIR,DIR@w,w
+		return nil, fault.Inputf("--out %s: a comma or an @ in the path would be read as a list of folders or their weights; choose a path without", out)
+	}
 	real := expander{doc: doc, params: p, run: out, recipe: filepath.Dir(file), chosen: map[string]string{}}
 	plan := &Plan{Name: doc.name, About: doc.about, Out: out, Source: data}
 	if plan.Vars, err = real.resolve(); err != nil {
