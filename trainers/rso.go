@@ -16,7 +16,7 @@ import (
 type RSOOptions struct {
 	Candidates int     `yaml:"candidates" help:"completions drawn for every prompt" check:">=1,<=1000000"`
 	Accept     int     `yaml:"accept" help:"candidates accepted for every prompt; a prompt with fewer unique ones is left out" check:">=1"`
-	Beta       float64 `yaml:"beta" help:"temperature β of the accepted distribution, model·exp(reward/β); 0: the best candidates, inf: the first ones"`
+	Beta       float64 `yaml:"beta" help:"temperature β of the accepted distribution, model·exp(reward/β); 0: the best candidates, 1e9: the first ones"`
 	Pairing    string  `yaml:"pairing" enum:"first-round,tournament" help:"first-round: accept/2 random pairs; tournament: the winners go on to meet, accept-1 pairs. The higher reward is chosen, a tie gives no pair"`
 }
 

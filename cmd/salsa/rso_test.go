@@ -192,6 +192,15 @@ func TestRSOStoppedAndResumed(t *testing.T) {
 	// Inspected first, then trained on.
 	w.do(t, line+"/parts --resume --pairs-only")
 	assert.NoFileExists(t, out+"/parts/done.json")
+	require.NoError(t, os.Remove(out+"/parts/rso.json")) // so that its return tells that training begins
+	cmd := w.program(line + "/parts --quiet --resume")
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	require.NoError(t, cmd.Start())
+	waitFor(t, "training", hasLines(out+"/parts/rso.json", 1))
+	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
+	require.Equal(t, fault.ExitInterrupted, exitCode(t, cmd), errs.String())
+	assert.Regexp(t, `\nsalsa: interrupted .* saved; the same command with --resume goes on\n$`, errs.String())
 	w.do(t, line+"/parts --resume")
 	sameRSO(t, out+"/whole", out+"/parts")
 

@@ -148,8 +148,8 @@ func (j *rsoJob) train(ctx context.Context, opt models.Options, pairs []data.Pai
 		return err
 	}
 	last, err := j.dpo.train(ctx, "rso", t, j.record)
-	if errors.Is(err, context.Canceled) && !errors.Is(err, fault.ErrInterrupted) {
-		return fmt.Errorf("%w before the first step: the pairs are saved; the same command with --resume goes on", fault.ErrInterrupted)
+	if kept, _, _ := checkpoint.LatestValid(j.file("checkpoints")); err != nil && ctx.Err() != nil && kept == "" {
+		return fmt.Errorf("%w before the first step ended: the pairs are saved; the same command with --resume goes on", fault.ErrInterrupted)
 	}
 	maps.Copy(scalars, last)
 	return err

@@ -223,7 +223,7 @@ func (s *siftStats) writeText(w io.Writer, o *RSOOptions, path string) error {
 		_, err = fmt.Fprintf(w, "salsa: the best completion of each of %d prompts: %s\n", s.Prompts, path)
 		return err
 	}
-	fmt.Fprintf(w, "salsa: %.1f%% of the tries accepted in up to %d passes; a prompt's candidates are worth %.1f of the target distribution\n",
+	fmt.Fprintf(w, "salsa: %.1f%% of the tries accepted, most passes over one prompt %d; effective sample size of its candidates %.1f\n",
 		100*s.Acceptance, len(s.PassAccepted), s.EffectiveSize)
 	if s.TooFew > 0 {
 		fmt.Fprintf(w, "salsa: %d of %d prompts left out: they have fewer than %d unique candidates\n", s.TooFew, s.Prompts, o.Accept)
