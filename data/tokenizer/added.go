@@ -27,6 +27,7 @@ type trie struct {
 	edges map[uint64]int32 // node<<8 | byte → node
 	token []int            // node → index of the token that ends there, -1
 	first [256]bool
+	lead  string // what all begin with
 }
 
 func newTrie() *trie { return &trie{edges: map[uint64]int32{}, token: []int{-1}} }
@@ -34,6 +35,12 @@ func newTrie() *trie { return &trie{edges: map[uint64]int32{}, token: []int{-1}}
 // add enters s and returns false when it is already there.
 func (t *trie) add(s string, token int) bool {
 	node := int32(0)
+	if len(t.token) == 1 {
+		t.lead = s
+	}
+	for !strings.HasPrefix(s, t.lead) {
+		t.lead = t.lead[:len(t.lead)-1]
+	}
 	t.first[s[0]] = true
 	for i := range len(s) {
 		key := uint64(node)<<8 | uint64(s[i])
@@ -50,6 +57,20 @@ func (t *trie) add(s string, token int) bool {
 	}
 	t.token[node] = token
 	return true
+}
+
+// seek returns the first place from at where a match may start, len(text) when there is none.
+func (t *trie) seek(text string, at int) int {
+	if t.lead != "" {
+		if i := strings.Index(text[at:], t.lead); i >= 0 {
+			return at + i
+		}
+		return len(text)
+	}
+	for at < len(text) && !t.first[text[at]] {
+		at++
+	}
+	return at
 }
 
 // longest returns the token with the longest match at text[at:] and its end; -1 when none starts there.
@@ -86,11 +107,7 @@ func (a *addedSet) cut(dst []piece, p piece, t *trie) []piece {
 		return append(dst, p.slice(0, len(p.text)))
 	}
 	text, last := p.text, 0
-	for at := 0; at < len(text); {
-		if !t.first[text[at]] {
-			at++
-			continue
-		}
+	for at := t.seek(text, 0); at < len(text); at = t.seek(text, at) {
 		index, end := t.longest(text, at)
 		if index < 0 {
 			at++

@@ -44,6 +44,8 @@ type model struct {
 	// looseASCII answers the same for ASCII characters: true where text can be cut.
 	looseASCII [utf8.RuneSelf]bool
 
+	walk *walk // for text that is not cut at spaces, else nil
+
 	ranks int // number of merge ranks when buckets can order them, else 0
 }
 
@@ -127,6 +129,7 @@ type worker struct {
 	buckets  buckets
 	bucketed bool // the word at hand uses buckets
 	tokens   []token
+	dead     []uint64 // walk: a bit for each place from which there is no way on
 	from, to []piece
 	matcher  matcher
 }
@@ -144,6 +147,9 @@ func (m *model) encode(w *worker, dst []token, text string) []token {
 		if id, ok := m.words[text]; ok {
 			return append(dst, token{id, int32(len(text))})
 		}
+	}
+	if m.walk != nil {
+		return m.walkAll(w, dst, text)
 	}
 	for m.mark != "" {
 		at := m.cutPoint(text)

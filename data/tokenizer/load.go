@@ -275,4 +275,5 @@ func (l *loader) chooseWords() {
 	}
 	t.model.charWords()
 	t.model.findMark("▁")
+	t.model.findWalk()
 }

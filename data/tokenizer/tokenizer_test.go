@@ -54,7 +54,7 @@ func TestStreamIsPrompt(t *testing.T) {
 
 // TestConcurrentUse encodes and decodes from many goroutines; run it with -race.
 func TestConcurrentUse(t *testing.T) {
-	for _, name := range []string{"llama2", "llama3", "qwen2"} {
+	for _, name := range []string{"llama2", "llama3", "qwen2", "cross"} {
 		tok := loadGolden(t, name)
 		rows := goldenRows(t, name)[:400]
 		var wg sync.WaitGroup
