@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"syscall"
 	"testing"
 
 	"salsa/tensor"
@@ -52,6 +53,7 @@ func run(b *testing.B, fn func() error) {
 // only when that tensor is there: a GPU runs behind the host.
 func loop(b *testing.B, fn func() tensor.Tensor) error {
 	b.ReportAllocs()
+	defer usage(b)()
 	for b.Loop() {
 		err := tensor.Scope(func() error {
 			sync(fn())
@@ -62,6 +64,20 @@ func loop(b *testing.B, fn func() tensor.Tensor) error {
 		}
 	}
 	return nil
+}
+
+// usage reports, when its result is called, the processor time and the page faults of an iteration since: on a
+// machine that others load, they say more than the clock.
+func usage(b *testing.B) func() {
+	var before, after syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+	return func() {
+		_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
+		n := float64(b.N)
+		b.ReportMetric(float64(after.Utime.Nano()-before.Utime.Nano())/n, "user-ns/op")
+		b.ReportMetric(float64(after.Stime.Nano()-before.Stime.Nano())/n, "sys-ns/op")
+		b.ReportMetric(float64(after.Minflt-before.Minflt)/n, "faults/op")
+	}
 }
 
 // inference is loop without autograd.

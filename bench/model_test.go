@@ -23,8 +23,20 @@ const smallLlama = `{
   "bos_token_id": 1, "eos_token_id": 2
 }`
 
-func newModel(train bool) (models.Model, error) {
-	c, err := models.ParseConfig("smallLlama", []byte(smallLlama))
+// wideLlama has the shape of a model of 58 million parameters, as one trains on a desk.
+const wideLlama = `{
+  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+  "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8,
+  "num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 64,
+  "max_position_embeddings": 1024, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+  "vocab_size": 32000, "tie_word_embeddings": false, "initializer_range": 0.02,
+  "bos_token_id": 1, "eos_token_id": 2
+}`
+
+func newModel(train bool) (models.Model, error) { return newModelOf(smallLlama, train) }
+
+func newModelOf(config string, train bool) (models.Model, error) {
+	c, err := models.ParseConfig("config.json", []byte(config))
 	if err != nil {
 		return nil, err
 	}
@@ -92,38 +104,47 @@ func BenchmarkGenerate(b *testing.B) {
 // BenchmarkTrainStep is one step of fine-tuning: forward, log-probabilities of every next token, backward,
 // clipping and AdamW.
 func BenchmarkTrainStep(b *testing.B) {
-	const batch, time = 4, 128
-	run(b, func() error {
-		m, err := newModel(true)
-		if err != nil {
-			return err
-		}
-		var params []nn.Param
-		var weights []tensor.Tensor
-		for p := range nn.Params(m) {
-			params, weights = append(params, p), append(weights, *p.Tensor)
-		}
-		adam := optim.NewAdamW(params, optim.Hyper{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8})
-		defer adam.Close()
-		in := models.Collate(prompts(batch, time))
-		in.IDs = in.IDs.OnDevice(device)
-		next := models.Collate(prompts(batch, time+1)).IDs.Narrow(1, 1, time).Reshape(-1).OnDevice(device)
-		var stepErr error
-		err = loop(b, func() tensor.Tensor {
-			h := m.Hidden(in, nil).Reshape(batch*time, -1)
-			logp := tensor.LinearLogProb(h, m.HeadWeight(), next, 1, 0).LogP
-			tensor.Backward(logp.Mean().Neg())
-			tensor.ClipGrads(weights, 1)
-			if err := adam.Step(1e-5); err != nil {
-				stepErr = err
-			}
-			tensor.ZeroGrads(weights)
-			return weights[0]
+	for _, s := range []struct {
+		name, config string
+		batch, time  int
+	}{{"15M", smallLlama, 4, 128}, {"58M", wideLlama, 4, 256}} {
+		b.Run(fmt.Sprintf("%s-B%d-T%d", s.name, s.batch, s.time), func(b *testing.B) {
+			run(b, func() error { return trainSteps(b, s.config, s.batch, s.time) })
 		})
-		tokens(b, batch*time)
-		if err != nil {
-			return err
+	}
+}
+
+func trainSteps(b *testing.B, config string, batch, time int) error {
+	m, err := newModelOf(config, true)
+	if err != nil {
+		return err
+	}
+	var params []nn.Param
+	var weights []tensor.Tensor
+	for p := range nn.Params(m) {
+		params, weights = append(params, p), append(weights, *p.Tensor)
+	}
+	adam := optim.NewAdamW(params, optim.Hyper{Beta1: 0.9, Beta2: 0.999, Eps: 1e-8})
+	defer adam.Close()
+	in := models.Collate(prompts(batch, time))
+	in.IDs = in.IDs.OnDevice(device)
+	next := models.Collate(prompts(batch, time+1)).IDs.Narrow(1, 1, time).Reshape(-1).OnDevice(device)
+	var stepErr error
+	err = loop(b, func() tensor.Tensor {
+		h := m.Hidden(in, nil).Reshape(batch*time, -1)
+		scale := 1 / float64(batch*time)
+		logp := tensor.LinearLogProbFor(h, m.HeadWeight(), next, 1, 0, -scale).LogP
+		tensor.Backward(logp.Sum().MulScalar(-scale))
+		tensor.ClipGrads(weights, 1)
+		if err := adam.Step(1e-5); err != nil {
+			stepErr = err
 		}
-		return stepErr
+		tensor.ZeroGrads(weights)
+		return weights[0]
 	})
+	tokens(b, float64(batch*time))
+	if err != nil {
+		return err
+	}
+	return stepErr
 }

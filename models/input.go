@@ -122,8 +122,19 @@ func LogProbs(m Model, in Input, at Targets, temperature float64) tensor.TargetS
 	return LogProbsOf(m, m.Hidden(in, nil), at, temperature)
 }
 
+// LogProbsFor is LogProbs at temperature 1 for a loss whose derivative by every log-probability is gradient, and by
+// the entropies nothing: the head's gradients are then taken on the way forward.
+func LogProbsFor(m Model, in Input, at Targets, gradient float64) tensor.TargetScores {
+	return logProbs(m, m.Hidden(in, nil), at, 1, gradient)
+}
+
 // LogProbsOf is LogProbs for states h [B, T, D] that are already there.
 func LogProbsOf(m Model, h tensor.Tensor, at Targets, temperature float64) tensor.TargetScores {
+	return logProbs(m, h, at, temperature, 0)
+}
+
+func logProbs(m Model, h tensor.Tensor, at Targets, temperature, gradient float64) tensor.TargetScores {
 	flat := h.Reshape(-1, h.Dim(-1)).IndexSelect(0, at.Index.OnDevice(h.Device())) // [N, D]
-	return tensor.LinearLogProb(flat, m.HeadWeight(), at.IDs.OnDevice(h.Device()), temperature, m.Config().FinalSoftcap)
+	ids := at.IDs.OnDevice(h.Device())
+	return tensor.LinearLogProbFor(flat, m.HeadWeight(), ids, temperature, m.Config().FinalSoftcap, gradient)
 }

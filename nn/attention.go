@@ -107,15 +107,17 @@ func NewMLP(dim, inner int, act Activation, bias bool) *MLP {
 
 // Forward maps x [..., D] to [..., D].
 func (m *MLP) Forward(x tensor.Tensor) tensor.Tensor {
-	return m.Down.Forward(m.Act.apply(m.Gate.Forward(x)).Mul(m.Up.Forward(x)))
+	return m.Down.Forward(tensor.Gate(m.Gate.Forward(x), m.Up.Forward(x), m.Act.kind()))
 }
 
-func (a Activation) apply(x tensor.Tensor) tensor.Tensor {
+func (a Activation) kind() tensor.GateKind {
 	switch a {
 	case Silu:
-		return x.Silu()
-	case Gelu, GeluTanh:
-		return x.Gelu(a == GeluTanh)
+		return tensor.GateSilu
+	case Gelu:
+		return tensor.GateGelu
+	case GeluTanh:
+		return tensor.GateGeluTanh
 	}
 	panic(&tensor.Error{Op: "activation", Msg: string(a) + " is not known"})
 }

@@ -221,6 +221,24 @@ func Rope(x, cos, sin Tensor) Tensor {
 	return checked("rope", c, err, x, cos, sin)
 }
 
+// GateKind is the activation of Gate, with native's numbering.
+type GateKind int
+
+// The kinds of gates: x·σ(x), and Gaussian error units with erf and with its tanh approximation (Hendrycks & Gimpel,
+// arXiv 1606.08415).
+const (
+	GateSilu GateKind = iota
+	GateGelu
+	GateGeluTanh
+)
+
+// Gate returns act(gate)·up for tensors of one shape (Shazeer, arXiv 2002.05202), the activation rounded to their
+// type first.
+func Gate(gate, up Tensor, act GateKind) Tensor {
+	c, err := native.Gate(gate.must("gate"), up.must("gate"), int(act))
+	return checked("gate", c, err, gate, up)
+}
+
 // Attention is soft-max(scale·q k^T + mask) v with q [B, Hq, T, D], k and v [B, Hkv, S, D], Hq a multiple of
 // Hkv. mask is absent, Bool (true = attend) or additive, broadcast to [B, Hq, T, S]; causal needs T = S and no
 // mask. The result is [B, Hq, T, D].
@@ -244,8 +262,16 @@ type TargetScores struct {
 // soft-max(cap(h w^T)/temperature). LogP and Entropy are differentiable with respect to h and w. softcap 0 means
 // none. It works chunk by chunk, so no [N, V] tensor exists forward or backward.
 func LinearLogProb(h, w, targets Tensor, temperature, softcap float64) TargetScores {
+	return LinearLogProbFor(h, w, targets, temperature, softcap, 0)
+}
+
+// LinearLogProbFor is LinearLogProb for a loss whose derivative by every LogP is expected to be gradient, and by
+// Entropy nothing: the forward pass then takes the gradients of h and w chunk by chunk, and Backward need not compute
+// the logits again. What else it gets is right too, at LinearLogProb's price or a little more. gradient 0 expects
+// nothing.
+func LinearLogProbFor(h, w, targets Tensor, temperature, softcap, gradient float64) TargetScores {
 	const op = "linear log-prob"
-	c, err := native.LinearLogProb(h.must(op), w.must(op), targets.must(op), 1/temperature, softcap, LogProbChunk)
+	c, err := native.LinearLogProb(h.must(op), w.must(op), targets.must(op), 1/temperature, softcap, LogProbChunk, gradient)
 	if err != nil {
 		panic(opError(op, err.Error(), []Tensor{h, w, targets}))
 	}

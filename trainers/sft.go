@@ -121,8 +121,8 @@ func NLL(m models.Model, in models.Input, at models.Targets, total int) (tensor.
 	if len(at.Rows) == 0 { // a micro-batch of masked rows contributes nothing
 		return tensor.Scalar(0).RequireGrad(true), nil
 	}
-	s := models.LogProbs(m, in, at, 1) // [N]
 	scale := 1 / float64(total)
+	s := models.LogProbsFor(m, in, at, -scale) // [N]
 	return s.LogP.Sum().MulScalar(-scale), Stats{
 		"entropy":             s.Entropy.Sum().MulScalar(scale),
 		"mean_token_accuracy": s.Correct.Sum().MulScalar(scale),

@@ -1,154 +1,16 @@
-// Differentiable blocks that would otherwise take many ops or hold a [tokens, vocabulary] tensor.
+// Attention, linear combinations of weights, and drawing tokens.
 #include "common.h"
 
 #include <ATen/ATen.h>
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
-#include <torch/csrc/autograd/custom_function.h>
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
 using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::Variable;
-using torch::autograd::variable_list;
 
 namespace {
-
-// RMSNorm (Zhang & Sennrich, arXiv 1910.07467): y = x / rms(x) * w, statistics in fp32. Llama rounds
-// the normalised x to x's dtype before multiplying; Gemma multiplies by 1 + w in fp32 and rounds last.
-struct RMSNorm : Function<RMSNorm> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& w, double eps, bool plus_one) {
-    Tensor xf = x.to(at::kFloat);
-    Tensor rstd = (xf.square().mean(-1, /*keepdim=*/true) + eps).rsqrt();  // [..., 1]
-    ctx->save_for_backward({x, w, rstd});
-    ctx->saved_data["plus_one"] = plus_one;
-    Tensor xhat = xf * rstd;
-    if (plus_one) return xhat.mul(w.to(at::kFloat) + 1).to(x.scalar_type());
-    return xhat.to(x.scalar_type()) * w;
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list grad) {
-    auto saved = ctx->get_saved_variables();
-    const Tensor &x = saved[0], &w = saved[1], &rstd = saved[2];
-    Tensor gain = w.to(at::kFloat);
-    if (ctx->saved_data["plus_one"].toBool()) gain = gain + 1;
-    Tensor g = grad[0].to(at::kFloat);
-    Tensor xhat = x.to(at::kFloat) * rstd;
-    Tensor dx, dw;
-    if (ctx->needs_input_grad(0)) {
-      Tensor gw = g * gain;
-      dx = ((gw - xhat * (gw * xhat).mean(-1, true)) * rstd).to(x.scalar_type());
-    }
-    if (ctx->needs_input_grad(1))
-      dw = (g * xhat).reshape({-1, w.size(0)}).sum(0).to(w.scalar_type());
-    return {dx, dw, Tensor(), Tensor()};
-  }
-};
-
-// Rotary position embedding (Su et al., arXiv 2104.09864) in the half-split layout of Hugging Face:
-// pairs are (x[i], x[i + D/2]). x [B, H, T, D]; cos, sin [B or 1, 1, T, D/2] in fp32.
-Tensor rotate(const Tensor& x, const Tensor& c, const Tensor& s) {
-  int64_t half = x.size(-1) / 2;
-  Tensor a = x.narrow(-1, 0, half), b = x.narrow(-1, half, half);
-  Tensor y = at::empty_like(x, at::MemoryFormat::Contiguous);
-  Tensor ya = y.narrow(-1, 0, half), yb = y.narrow(-1, half, half);
-  at::mul_out(ya, a, c);
-  ya.addcmul_(b, s, -1);
-  at::mul_out(yb, b, c);
-  yb.addcmul_(a, s);
-  return y;
-}
-
-struct Rope : Function<Rope> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& x, const Tensor& cos, const Tensor& sin) {
-    Tensor c = cos.to(x.scalar_type()), s = sin.to(x.scalar_type());
-    ctx->save_for_backward({c, s});
-    return rotate(x, c, s);
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list grad) {
-    auto saved = ctx->get_saved_variables();
-    // A rotation's transpose is the rotation by the negative angle.
-    return {rotate(grad[0], saved[0], saved[1].neg()), Tensor(), Tensor()};
-  }
-};
-
-// Logits of one chunk in fp32: the projection, the optional soft cap, the temperature.
-// capped is softcap*tanh(z/softcap) before the temperature (z itself without a cap).
-struct Chunk {
-  Tensor z, capped;
-  Chunk(const Tensor& h, const Tensor& wt, double inv_temp, double softcap) {
-    capped = at::matmul(h, wt).to(at::kFloat);  // [n, V]
-    if (softcap > 0) capped = (capped / softcap).tanh_().mul_(softcap);
-    z = inv_temp == 1 ? capped : capped * inv_temp;
-  }
-};
-
-// Log-probability of each target, entropy of each distribution and whether the target is the most likely
-// token, [N] fp32 each, of the logits h W^T. Works in chunks of tokens, forward and backward: no [N, V] tensor ever exists.
-struct LinearLogProb : Function<LinearLogProb> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& h, const Tensor& w, const Tensor& targets,
-                               double inv_temp, double softcap, int64_t chunk) {
-    int64_t n = h.size(0);
-    auto f32 = h.options().dtype(at::kFloat);
-    Tensor logp = at::empty({n}, f32), lse = at::empty({n}, f32), entropy = at::empty({n}, f32), correct = at::empty({n}, f32);
-    Tensor wt = w.t();
-    for (int64_t i = 0; i < n; i += chunk) {
-      int64_t k = std::min(chunk, n - i);
-      Chunk c(h.narrow(0, i, k), wt, inv_temp, softcap);
-      Tensor l = at::logsumexp(c.z, -1);  // [k]
-      Tensor t = targets.narrow(0, i, k).unsqueeze(-1);
-      logp.narrow(0, i, k).copy_(c.z.gather(-1, t).squeeze(-1) - l);
-      lse.narrow(0, i, k).copy_(l);
-      Tensor p = (c.z - l.unsqueeze(-1)).exp_();
-      entropy.narrow(0, i, k).copy_(l - p.mul_(c.z).sum(-1));
-      correct.narrow(0, i, k).copy_((c.z.argmax(-1, /*keepdim=*/true) == t).squeeze(-1));
-    }
-    ctx->save_for_backward({h, w, targets, lse, entropy});
-    ctx->saved_data["inv_temp"] = inv_temp;
-    ctx->saved_data["softcap"] = softcap;
-    ctx->saved_data["chunk"] = chunk;
-    ctx->mark_non_differentiable({correct});
-    return {logp, entropy, correct};
-  }
-  static variable_list backward(AutogradContext* ctx, variable_list grad) {
-    auto saved = ctx->get_saved_variables();
-    const Tensor &h = saved[0], &w = saved[1], &targets = saved[2], &lse = saved[3], &entropy = saved[4];
-    double inv_temp = ctx->saved_data["inv_temp"].toDouble();
-    double softcap = ctx->saved_data["softcap"].toDouble();
-    int64_t chunk = ctx->saved_data["chunk"].toInt(), n = h.size(0);
-    bool need_h = ctx->needs_input_grad(0), need_w = ctx->needs_input_grad(1);
-    Tensor dh = need_h ? at::empty_like(h) : Tensor();
-    Tensor dw = need_w ? at::zeros_like(w) : Tensor();
-    Tensor wt = w.t();
-    for (int64_t i = 0; i < n; i += chunk) {
-      int64_t k = std::min(chunk, n - i);
-      Tensor hc = h.narrow(0, i, k);
-      Chunk c(hc, wt, inv_temp, softcap);
-      Tensor logp = c.z - lse.narrow(0, i, k).unsqueeze(-1);  // [k, V]
-      Tensor p = logp.exp();
-      Tensor dz;
-      if (grad[0].defined()) {  // d logp[t] / dz = onehot(t) - p
-        Tensor g = grad[0].narrow(0, i, k).unsqueeze(-1);
-        dz = p * g.neg();
-        dz.scatter_add_(-1, targets.narrow(0, i, k).unsqueeze(-1), g.to(at::kFloat));
-      }
-      if (grad[1].defined()) {  // dH/dz = -p (log p + H)
-        Tensor g = grad[1].narrow(0, i, k).unsqueeze(-1);
-        Tensor de = p * (logp + entropy.narrow(0, i, k).unsqueeze(-1)) * g.neg();
-        dz = dz.defined() ? dz.add_(de) : de;
-      }
-      if (!dz.defined()) continue;
-      if (inv_temp != 1) dz.mul_(inv_temp);
-      if (softcap > 0) dz.mul_(1 - (c.capped / softcap).square_());
-      dz = dz.to(w.scalar_type());
-      if (need_h) dh.narrow(0, i, k).copy_(at::matmul(dz, w));
-      if (need_w) dw.addmm_(dz.t(), hc);
-    }
-    return {dh, dw, Tensor(), Tensor(), Tensor(), Tensor()};
-  }
-};
 
 // Settings of one sampling step; see sn_sample.
 struct Sampling {
@@ -218,25 +80,6 @@ char* sn_sdpa(sn_tensor* out, sn_tensor q, sn_tensor k, sn_tensor v, sn_tensor m
     if (mask) m = sn::ref(mask);
     *out = sn::own(at::scaled_dot_product_attention(sn::ref(q), sn::ref(k), sn::ref(v), m, 0.0, causal != 0,
                                                     scale, gqa != 0));
-  });
-}
-
-char* sn_rms_norm(sn_tensor* out, sn_tensor x, sn_tensor w, double eps, int plus_one) {
-  return sn::guard([&] { *out = sn::own(RMSNorm::apply(sn::ref(x), sn::ref(w), eps, plus_one != 0)); });
-}
-
-char* sn_rope(sn_tensor* out, sn_tensor x, sn_tensor cos, sn_tensor sin) {
-  return sn::guard([&] { *out = sn::own(Rope::apply(sn::ref(x), sn::ref(cos), sn::ref(sin))); });
-}
-
-char* sn_linear_logprob(sn_tensor* out, sn_tensor h, sn_tensor w, sn_tensor targets, double inv_temp,
-                        double softcap, int64_t chunk) {
-  return sn::guard([&] {
-    const Tensor &H = sn::ref(h), &W = sn::ref(w), &T = sn::ref(targets);
-    TORCH_CHECK(H.dim() == 2 && W.dim() == 2 && T.dim() == 1 && H.size(0) == T.size(0) && H.size(1) == W.size(1),
-                "want h [N, D], w [V, D], targets [N]");
-    auto r = LinearLogProb::apply(H, W, T, inv_temp, softcap, chunk);
-    for (int i = 0; i < 3; i++) out[i] = sn::own(r[i]);
   });
 }
 

@@ -5,7 +5,7 @@
 package native
 
 /*
-#cgo CXXFLAGS: -std=c++17 -O2 -Wall -Wno-deprecated-declarations
+#cgo CXXFLAGS: -std=c++17 -O2 -Wall -Wno-psabi -Wno-deprecated-declarations
 #cgo LDFLAGS: -lstdc++ -ldl
 #include <stdlib.h>
 #include "native.h"
@@ -129,6 +129,25 @@ func CPUCapability() (string, error) {
 	return C.GoString(out), nil
 }
 
+// GEMM kernels, for ChooseGEMM.
+const (
+	GEMMAuto = iota // AVX-512 where the processor has it
+	GEMMMKL         // what MKL takes by itself
+	GEMMAVX512
+)
+
+// ChooseGEMM sets the kernels of matrix products; once MKL has been used it has no effect (GEMMAsked).
+func ChooseGEMM(choice int) { C.sn_gemm_choose(C.int(choice)) }
+
+// GEMMAsked tells whether MKL has chosen its kernels.
+func GEMMAsked() bool { return C.sn_gemm_asked() != 0 }
+
+// GEMMWide tells whether products use, or will use, MKL's AVX-512 kernels.
+func GEMMWide() bool { return C.sn_gemm_wide() != 0 }
+
+// HasAVX512 tells whether the processor has the instructions that they need.
+func HasAVX512() bool { return C.sn_gemm_avx512() != 0 }
+
 // Backward accumulates gradients of ys into the leaves, given the gradients with respect to ys; a nil
 // entry stands for the implicit 1 of a scalar.
 func Backward(ys, grads []libtch.Ctensor) error {
@@ -184,12 +203,20 @@ func Rope(x, cos, sin libtch.Ctensor) (libtch.Ctensor, error) {
 	return tensorOf(out), err
 }
 
+// Gate is act(gate)·up; act is 0 for silu, 1 for gelu with erf, 2 for gelu with tanh.
+func Gate(gate, up libtch.Ctensor, act int) (libtch.Ctensor, error) {
+	var out C.sn_tensor
+	err := check(C.sn_gate(&out, handle(gate), handle(up), C.int(act)))
+	return tensorOf(out), err
+}
+
 // LinearLogProb returns log-probabilities of targets [N], entropies, and 1 where the target is the most likely
-// token, [N] each, of the logits h W^T, in chunks of tokens.
-func LinearLogProb(h, w, targets libtch.Ctensor, invTemp, softcap float64, chunk int) (out [3]libtch.Ctensor, err error) {
+// token, [N] each, of the logits h W^T, in chunks of tokens. expect, if not 0, is the gradient that every
+// log-probability is expected to get, which lets the forward pass take the gradients of h and w on the way.
+func LinearLogProb(h, w, targets libtch.Ctensor, invTemp, softcap float64, chunk int, expect float64) (out [3]libtch.Ctensor, err error) {
 	var c [3]C.sn_tensor
 	err = check(C.sn_linear_logprob(&c[0], handle(h), handle(w), handle(targets), C.double(invTemp),
-		C.double(softcap), C.int64_t(chunk)))
+		C.double(softcap), C.int64_t(chunk), C.double(expect)))
 	for i := range c {
 		out[i] = tensorOf(c[i])
 	}

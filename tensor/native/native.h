@@ -33,13 +33,22 @@ char* sn_adamw(sn_tensor* params, sn_tensor* grads, sn_tensor* m, sn_tensor* v, 
                double lr, double beta1, double beta2, double weight_decay, double eps);
 char* sn_clip(sn_tensor* params, int n, double max_norm, double* total);
 
-// fused.cpp: differentiable blocks
-char* sn_sdpa(sn_tensor* out, sn_tensor q, sn_tensor k, sn_tensor v, sn_tensor mask, int causal,
-              double scale, int gqa);
+// gemm.cpp: the kernels of matrix products; see there. choose: 0 by the processor, 1 MKL's own, 2 AVX-512
+int sn_gemm_asked(void);   // MKL has chosen: sn_gemm_choose comes too late
+int sn_gemm_wide(void);    // products use the AVX-512 kernels
+int sn_gemm_avx512(void);  // the processor has the instructions for them
+void sn_gemm_choose(int choice);
+
+// norm.cpp, rope.cpp, gate.cpp, logprob.cpp: differentiable blocks; act: 0 silu, 1 gelu with erf, 2 gelu with tanh
 char* sn_rms_norm(sn_tensor* out, sn_tensor x, sn_tensor w, double eps, int plus_one);
 char* sn_rope(sn_tensor* out, sn_tensor x, sn_tensor cos, sn_tensor sin);
+char* sn_gate(sn_tensor* out, sn_tensor gate, sn_tensor up, int act);
 char* sn_linear_logprob(sn_tensor* out, sn_tensor h, sn_tensor w, sn_tensor targets, double inv_temp,
-                        double softcap, int64_t chunk);
+                        double softcap, int64_t chunk, double expect);
+
+// fused.cpp: attention, mixing weights, drawing tokens
+char* sn_sdpa(sn_tensor* out, sn_tensor q, sn_tensor k, sn_tensor v, sn_tensor mask, int causal,
+              double scale, int gqa);
 char* sn_lincomb(sn_tensor dst, sn_tensor* src, const double* weights, int n);
 char* sn_sample(sn_tensor* out, sn_tensor logits, const double* u, double temperature, int64_t top_k,
                 double top_p, double min_p);

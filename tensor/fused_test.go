@@ -1,0 +1,193 @@
+package tensor_test
+
+// The row kernels against formulas in float64: lengths that fill no vector, rows enough for several blocks, bf16.
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"salsa/tensor"
+)
+
+// worst is the largest absolute difference of two tensors.
+func worst(a, b tensor.Tensor) float64 {
+	return a.To(tensor.Float64).Sub(b.To(tensor.Float64)).Abs().Max().Item()
+}
+
+// gradsOf returns f's value and the gradients of its leaves, which are made of the given tensors in the given type.
+func gradsOf(d tensor.DType, f func(xs []tensor.Tensor) tensor.Tensor, xs ...tensor.Tensor) []tensor.Tensor {
+	leaves := make([]tensor.Tensor, len(xs))
+	for i, x := range xs {
+		leaves[i] = x.To(d).Detach().RequireGrad(true)
+	}
+	y := f(leaves)
+	probe := tensor.Randn(77, y.Shape()...).To(y.DType())
+	tensor.Backward(y.Mul(probe).Sum())
+	out := []tensor.Tensor{y.Detach()}
+	for _, l := range leaves {
+		out = append(out, l.Grad())
+	}
+	return out
+}
+
+// holds compares got, computed in d, with want, computed in float64 from the same rounded inputs.
+func holds(t *testing.T, d tensor.DType, want, got []tensor.Tensor, name string) {
+	t.Helper()
+	bound := 2e-6
+	if d == tensor.BFloat16 {
+		bound = 2e-2
+	}
+	for i := range want {
+		scale := math.Max(1, want[i].Abs().Max().Item())
+		assert.Less(t, worst(want[i], got[i])/scale, bound, "%s, output %d in %v", name, i, d)
+		assert.Equal(t, d, got[i].DType())
+	}
+}
+
+var bothTypes = []tensor.DType{tensor.Float32, tensor.BFloat16}
+
+func TestRMSNormRows(t *testing.T) {
+	for _, d := range bothTypes {
+		for _, dim := range []int{1, 5, 16, 37, 100} {
+			for _, one := range []bool{false, true} {
+				run(t, func() {
+					x, w := tensor.Randn(1, 3, 41, dim).To(d), tensor.Randn(2, dim).To(d)
+					formula := func(v []tensor.Tensor) tensor.Tensor {
+						rms := v[0].Square().Sum(-1).DivScalar(float64(dim)).AddScalar(1e-3).Sqrt() // [3, 41]
+						xhat := v[0].Div(rms.Unsqueeze(-1))
+						if one {
+							return xhat.Mul(v[1].AddScalar(1))
+						}
+						return xhat.Mul(v[1])
+					}
+					want := gradsOf(tensor.Float64, formula, x, w)
+					got := gradsOf(d, func(v []tensor.Tensor) tensor.Tensor { return tensor.RMSNorm(v[0], v[1], 1e-3, one) }, x, w)
+					holds(t, d, want, got, fmt.Sprintf("norm of %d", dim))
+				})
+			}
+		}
+	}
+}
+
+func TestGate(t *testing.T) {
+	formulas := map[tensor.GateKind]func(x tensor.Tensor) tensor.Tensor{
+		tensor.GateSilu:     func(x tensor.Tensor) tensor.Tensor { return x.Mul(x.Sigmoid()) },
+		tensor.GateGelu:     func(x tensor.Tensor) tensor.Tensor { return x.Gelu(false) },
+		tensor.GateGeluTanh: func(x tensor.Tensor) tensor.Tensor { return x.Gelu(true) },
+	}
+	for _, d := range bothTypes {
+		for _, kind := range []tensor.GateKind{tensor.GateSilu, tensor.GateGelu, tensor.GateGeluTanh} {
+			run(t, func() {
+				g, u := tensor.Randn(1, 7, 53).MulScalar(3).To(d), tensor.Randn(2, 7, 53).To(d)
+				want := gradsOf(tensor.Float64, func(v []tensor.Tensor) tensor.Tensor { return formulas[kind](v[0]).Mul(v[1]) }, g, u)
+				got := gradsOf(d, func(v []tensor.Tensor) tensor.Tensor { return tensor.Gate(v[0], v[1], kind) }, g, u)
+				holds(t, d, want, got, fmt.Sprint("gate ", kind))
+			})
+		}
+	}
+	run(t, func() {
+		far := tensor.Floats([]float32{-1e4, -100, 0, 100, 1e4}, 5)
+		one := tensor.Full(1, tensor.Float32, tensor.CPU, 5)
+		for _, kind := range []tensor.GateKind{tensor.GateSilu, tensor.GateGeluTanh} {
+			assert.InDeltaSlice(t, []float64{0, 0, 0, 100, 1e4}, tensor.Gate(far, one, kind).Float64s(), 1e-30)
+		}
+	})
+}
+
+// Heads cut out of a [B, T, H·D] product are turned as they lie, in both directions.
+func TestRopeOfTransposedHeads(t *testing.T) {
+	for _, d := range bothTypes {
+		run(t, func() {
+			cos, sin := cosSin(tensor.Randn(5, 2, 1, 7, 3))
+			x := tensor.Randn(6, 2, 7, 4, 6).To(d)
+			heads := func(v []tensor.Tensor) tensor.Tensor { return tensor.Rope(v[0].Transpose(1, 2), cos, sin) }
+			formula := func(v []tensor.Tensor) tensor.Tensor {
+				h := v[0].Transpose(1, 2)
+				a, b := h.Narrow(-1, 0, 3), h.Narrow(-1, 3, 3)
+				c, s := cos.To(d).To(tensor.Float64), sin.To(d).To(tensor.Float64)
+				return tensor.Cat(-1, a.Mul(c).Sub(b.Mul(s)), b.Mul(c).Add(a.Mul(s)))
+			}
+			holds(t, d, gradsOf(tensor.Float64, formula, x), gradsOf(d, heads, x), "rope")
+		})
+	}
+}
+
+// TestLinearLogProbFor: gradients taken on the way forward are those of the plain call, whether what comes from above
+// is what was expected, some other constant, or not constant at all.
+func TestLinearLogProbFor(t *testing.T) {
+	const n, d, v = tensor.LogProbChunk + 9, 6, 37
+	for _, dt := range bothTypes {
+		for _, c := range []struct {
+			expect, gradient float64
+			uneven           bool
+		}{{-.25, -.25, false}, {-.25, .5, false}, {-.25, -.25, true}} {
+			run(t, func() {
+				target := make([]int, n)
+				for i := range target {
+					target[i] = i * 7 % v
+				}
+				ids := tensor.Ints(target, n)
+				take := func(expect float64) []tensor.Tensor {
+					h, w := tensor.Randn(3, n, d).To(dt).Detach().RequireGrad(true), tensor.Randn(4, v, d).To(dt).Detach().RequireGrad(true)
+					s := tensor.LinearLogProbFor(h, w, ids, 1, 0, expect)
+					loss := s.LogP.Sum().MulScalar(c.gradient)
+					if c.uneven {
+						loss = loss.Add(s.LogP.Narrow(0, 0, 1).Sum()).Add(s.Entropy.Sum())
+					}
+					tensor.Backward(loss)
+					return []tensor.Tensor{s.LogP.Detach().To(dt), h.Grad(), w.Grad()}
+				}
+				holds(t, dt, take(0), take(c.expect), fmt.Sprintf("%+v", c))
+			})
+		}
+	}
+}
+
+// TestLinearLogProbTypes holds rows that fill no vector, and bf16, to float64.
+func TestLinearLogProbTypes(t *testing.T) {
+	for _, dt := range bothTypes {
+		for _, v := range []int{3, 16, 21, 1500} {
+			run(t, func() {
+				h, w := tensor.Randn(3, 5, 8).To(dt), tensor.Randn(4, v, 8).To(dt)
+				s := tensor.LinearLogProb(h, w, tensor.Ints([]int{0, 1, 2, v - 1, v / 2}, 5), 0.5, 0)
+				lp := h.To(tensor.Float64).Matmul(w.To(tensor.Float64).Transpose(0, 1)).DivScalar(0.5).LogSoftmax(-1)
+				want := lp.Gather(1, tensor.Ints([]int{0, 1, 2, v - 1, v / 2}, 5, 1)).Squeeze(1)
+				bound := 1e-5
+				if dt == tensor.BFloat16 {
+					bound = 0.1 // logits of 10 in eight bits
+				}
+				assert.Less(t, worst(want, s.LogP), bound, "log-probability, %d ids, %v", v, dt)
+				assert.Less(t, worst(lp.Exp().Mul(lp).Sum(-1).Neg(), s.Entropy), bound, "entropy, %d ids, %v", v, dt)
+			})
+		}
+	}
+	run(t, func() {
+		err := tensor.Scope(func() error {
+			tensor.LinearLogProb(tensor.Randn(1, 1, 2), tensor.Randn(2, 3, 2), tensor.Ints([]int{3}, 1), 1, 0)
+			return nil
+		})
+		assert.ErrorContains(t, err, "outside the vocabulary")
+		h := tensor.Floats([]float32{float32(math.NaN()), 0}, 1, 2)
+		s := tensor.LinearLogProb(h, tensor.Randn(2, 3, 2), tensor.Ints([]int{1}, 1), 1, 0)
+		assert.True(t, math.IsNaN(s.LogP.Item()), "a NaN is not swallowed")
+	})
+}
+
+// Two calls give the same bytes, whatever lies in memory.
+func TestKernelsRepeat(t *testing.T) {
+	run(t, func() {
+		once := func() []byte {
+			x, w := tensor.Randn(1, 100, 40).RequireGrad(true), tensor.Randn(2, 40).RequireGrad(true)
+			y := tensor.RMSNorm(x, w, 1e-5, false)
+			s := tensor.LinearLogProbFor(tensor.Gate(y, y, tensor.GateSilu), tensor.Randn(3, 50, 40), tensor.Ints(make([]int, 100), 100), 1, 0, -1)
+			tensor.Backward(s.LogP.Sum().Neg())
+			return append(append(s.LogP.Bytes(), x.Grad().Bytes()...), w.Grad().Bytes()...)
+		}
+		first := once()
+		tensor.Randn(9, 999)
+		assert.Equal(t, first, once())
+	})
+}

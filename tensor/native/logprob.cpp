@@ -1,0 +1,348 @@
+// Log-probability, entropy and correctness of targets under a vocabulary head, with no [tokens, vocabulary] tensor.
+//
+// Works in chunks of tokens through one buffer of logits, in the weights' type, that the gradient with respect to
+// the logits overwrites. Each row is read twice: for its maximum, and for all sums at once.
+#include "common.h"
+#include "simd.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <algorithm>
+#include <cmath>
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+namespace {
+
+using sn::LANES;
+using sn::v16;
+
+// Head says how logits become the soft-max's arguments: x = softcap·tanh(z/softcap)/temperature, without the cap if 0.
+struct Head {
+  int64_t V;
+  float inv_temp, softcap;
+};
+
+SN_INLINE v16 capped(v16 z, const Head& s) {
+  if (s.softcap <= 0) return z;
+  v16 e = sn::exponential(z * (2 / s.softcap));
+  return s.softcap * (1.f - 2.f / (1.f + e));
+}
+
+constexpr int64_t BLOCK = 64 * LANES;  // sums of fp32 are carried on in double after this many elements
+
+// What a row's target is scored by: see sn_linear_logprob.
+struct Scores {
+  float *logp, *lse, *entropy, *correct;
+};
+
+template <class T>
+SN_INLINE void score_rows(const T* z, const int64_t* target, int64_t from, int64_t to, const Head& s, const Scores& out) {
+  for (int64_t i = from; i < to; i++) {
+    const T* zi = z + i * s.V;
+    v16 top = v16{} - __builtin_inff();
+    for (int64_t j = 0; j < s.V; j += LANES) {
+      int64_t n = s.V - j;
+      // A last, short vector is filled up from the row's end, which it overlaps.
+      v16 x = n >= LANES || s.V < LANES ? sn::load(zi + j, n) : sn::load(zi + s.V - LANES);
+      if (s.V < LANES)
+        for (int64_t k = n; k < LANES; k++) x[k] = x[0];
+      top = x > top ? x : top;
+    }
+    v16 cap = capped(v16{} + sn::highest(top), s);
+    float m = cap[0] * s.inv_temp;
+    double sum = 0, moment = 0;
+    for (int64_t b = 0; b < s.V; b += BLOCK) {
+      v16 e0 = {}, e1 = {};
+      for (int64_t j = b; j < std::min(s.V, b + BLOCK); j += LANES) {
+        int64_t n = s.V - j;
+        v16 x = capped(sn::load(zi + j, n), s) * s.inv_temp - m;
+        v16 e = sn::exponential(x);
+        if (n < LANES)
+          for (int64_t k = n; k < LANES; k++) e[k] = 0;
+        e0 += e;
+        e1 += e * (x < -87.f ? v16{} : x);  // 0 times -infinity
+      }
+      sum += sn::sum(e0);
+      moment += sn::sum(e1);
+    }
+    int64_t t = target[i];
+    v16 zt = capped(v16{} + float(zi[t]), s);
+    float log_sum = float(std::log(sum));
+    out.lse[i] = m + log_sum;
+    out.logp[i] = (zt[0] * s.inv_temp - m) - log_sum;
+    out.entropy[i] = float(std::log(sum) - moment / sum);
+    float best = sn::highest(top);
+    bool first = float(zi[t]) == best;
+    for (int64_t j = 0; first && j < t; j++) first = float(zi[j]) != best;
+    out.correct[i] = first;
+  }
+}
+
+// Upstream gradients of a chunk's rows: with respect to log-probability and entropy; either may be absent, and the
+// first is then `uniform` for all rows.
+struct Upstream {
+  const float *logp, *entropy;
+  float uniform;
+};
+
+// Overwrites logits with the loss's gradient: p = soft-max(x), d logp[t]/dx = onehot(t) - p, dH/dx = -p (log p + H).
+template <class T>
+SN_INLINE void slope_rows(T* z, const int64_t* target, const float* lse, const float* entropy, int64_t from, int64_t to, const Head& s,
+                          const Upstream& g) {
+  for (int64_t i = from; i < to; i++) {
+    T* zi = z + i * s.V;
+    int64_t t = target[i];
+    float gl = g.logp ? g.logp[i] : g.uniform, ge = g.entropy ? g.entropy[i] : 0, l = lse[i], H = entropy[i];
+    float scale = s.inv_temp;
+    v16 zt = capped(v16{} + float(zi[t]), s);
+    for (int64_t j = 0; j < s.V; j += LANES) {
+      int64_t n = s.V - j;
+      v16 c = capped(sn::load(zi + j, n), s), lp = c * s.inv_temp - l;
+      v16 p = sn::exponential(lp);
+      v16 d = p * -gl;
+      if (ge != 0) d -= p * ((lp < -87.f ? v16{} : lp) + H) * ge;
+      if (s.softcap > 0) d *= 1.f - (c / s.softcap) * (c / s.softcap);
+      sn::store(zi + j, d * scale, n);
+    }
+    float lp = zt[0] * s.inv_temp - l, p = std::exp(lp), d = gl * (1 - p) - ge * p * (lp + H);
+    if (s.softcap > 0) d *= 1 - (zt[0] / s.softcap) * (zt[0] / s.softcap);
+    zi[t] = T(d * scale);
+  }
+}
+
+SN_KERNEL void score_f32(const float* z, const int64_t* t, int64_t from, int64_t to, const Head& s, const Scores& out) {
+  score_rows(z, t, from, to, s, out);
+}
+SN_KERNEL void score_bf16(const c10::BFloat16* z, const int64_t* t, int64_t from, int64_t to, const Head& s, const Scores& out) {
+  score_rows(z, t, from, to, s, out);
+}
+SN_KERNEL void slope_f32(float* z, const int64_t* t, const float* lse, const float* h, int64_t from, int64_t to, const Head& s,
+                         const Upstream& g) {
+  slope_rows(z, t, lse, h, from, to, s, g);
+}
+SN_KERNEL void slope_bf16(c10::BFloat16* z, const int64_t* t, const float* lse, const float* h, int64_t from, int64_t to, const Head& s,
+                          const Upstream& g) {
+  slope_rows(z, t, lse, h, from, to, s, g);
+}
+
+// Work is one call's operands and results on the fast path; [N] each but h [N, D] and w [V, D].
+struct Work {
+  Tensor h, w, targets, logp, lse, entropy, correct;
+  Head head;
+  int64_t chunk;
+
+  int64_t n() const { return h.size(0); }
+  int64_t rows(int64_t i) const { return std::min(chunk, n() - i); }
+  Tensor buffer() const { return at::empty({std::min(chunk, n()), head.V}, w.options()); }
+
+  // logits [k, V] of the chunk that begins at row i.
+  Tensor logits(Tensor& buf, int64_t i) const {
+    Tensor z = buf.narrow(0, 0, rows(i));
+    at::mm_out(z, h.narrow(0, i, rows(i)), w.t());
+    return z;
+  }
+
+  void score(const Tensor& z, int64_t i) {
+    Scores out{logp.data_ptr<float>() + i, lse.data_ptr<float>() + i, entropy.data_ptr<float>() + i, correct.data_ptr<float>() + i};
+    const int64_t* t = targets.data_ptr<int64_t>() + i;
+    at::parallel_for(0, z.size(0), 1, [&](int64_t a, int64_t b) {
+      if (z.scalar_type() == at::kFloat) score_f32(z.data_ptr<float>(), t, a, b, head, out);
+      else score_bf16(z.data_ptr<at::BFloat16>(), t, a, b, head, out);
+    });
+  }
+
+  void slope(Tensor& z, int64_t i, const Upstream& g) const {
+    const int64_t* t = targets.data_ptr<int64_t>() + i;
+    const float *l = lse.data_ptr<float>() + i, *e = entropy.data_ptr<float>() + i;
+    at::parallel_for(0, z.size(0), 1, [&](int64_t a, int64_t b) {
+      if (z.scalar_type() == at::kFloat) slope_f32(z.data_ptr<float>(), t, l, e, a, b, head, g);
+      else slope_bf16(z.data_ptr<at::BFloat16>(), t, l, e, a, b, head, g);
+    });
+  }
+
+  // Adds the chunk's share of the gradients; dh and dw may be absent.
+  void spread(const Tensor& dz, int64_t i, Tensor& dh, Tensor& dw) const {
+    if (dh.defined()) {
+      Tensor d = dh.narrow(0, i, dz.size(0));
+      at::mm_out(d, dz, w);
+    }
+    if (!dw.defined()) return;
+    Tensor x = h.narrow(0, i, dz.size(0));
+    if (i == 0) at::mm_out(dw, dz.t(), x);
+    else dw.addmm_(dz.t(), x);
+  }
+};
+
+// Fast is the path of the row kernels. With an expected gradient (expect, not 0: the loss's derivative by each
+// log-probability), forward also takes the gradients of h and w, and no logit is computed twice.
+struct Fast : Function<Fast> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& h, const Tensor& w, const Tensor& targets, double inv_temp,
+                               double softcap, int64_t chunk, double expect, bool need_h, bool need_w) {
+    int64_t n = h.size(0);
+    auto f32 = h.options().dtype(at::kFloat);
+    Work k{h.contiguous(), w.contiguous(), targets.contiguous(), at::empty({n}, f32), at::empty({n}, f32), at::empty({n}, f32),
+           at::empty({n}, f32), Head{w.size(0), float(inv_temp), float(softcap)}, chunk};
+    bool grads = expect != 0 && (need_h || need_w) && n > 0;
+    Tensor dh = grads && need_h ? at::empty_like(k.h) : Tensor(), dw = grads && need_w ? at::empty_like(k.w) : Tensor();
+    Tensor buf = k.buffer();
+    for (int64_t i = 0; i < n; i += chunk) {
+      Tensor z = k.logits(buf, i);
+      k.score(z, i);
+      if (!grads) continue;
+      k.slope(z, i, Upstream{nullptr, nullptr, float(expect)});
+      k.spread(z, i, dh, dw);
+    }
+    ctx->save_for_backward({k.h, k.w, k.targets, k.lse, k.entropy});
+    ctx->saved_data["inv_temp"] = inv_temp;
+    ctx->saved_data["softcap"] = softcap;
+    ctx->saved_data["chunk"] = chunk;
+    ctx->saved_data["expect"] = grads ? expect : 0.0;
+    if (dh.defined()) ctx->saved_data["dh"] = dh;
+    if (dw.defined()) ctx->saved_data["dw"] = dw;
+    // One chunk's logits are within the memory that backward needs anyhow.
+    if (!grads && (need_h || need_w) && n <= chunk) ctx->saved_data["logits"] = buf;
+    ctx->mark_non_differentiable({k.correct});
+    return {k.logp, k.entropy, k.correct};
+  }
+
+  // taken removes a tensor from the saved ones: it is overwritten, and a second backward must not find it.
+  static Tensor taken(AutogradContext* ctx, const char* name) {
+    auto at = ctx->saved_data.find(name);
+    if (at == ctx->saved_data.end()) return Tensor();
+    Tensor t = at->second.toTensor();
+    ctx->saved_data.erase(at);
+    return t;
+  }
+
+  // foreseen returns the gradients that forward took, if what came from above is the same for all rows.
+  static bool foreseen(AutogradContext* ctx, const variable_list& grad, Tensor* dh, Tensor* dw) {
+    double expect = ctx->saved_data["expect"].toDouble();
+    if (expect == 0 || !grad[0].defined() || grad[1].defined()) return false;
+    if (grad[0].numel() > 1 && grad[0].stride(0) != 0) return false;
+    *dh = taken(ctx, "dh");
+    *dw = taken(ctx, "dw");
+    if (!dh->defined() && !dw->defined()) return false;
+    float g = grad[0].select(0, 0).item<float>();
+    for (Tensor* d : {dh, dw})
+      if (d->defined() && g != float(expect)) d->mul_(g / float(expect));
+    return true;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grad) {
+    Tensor dh, dw, none;
+    if (foreseen(ctx, grad, &dh, &dw)) return {dh, dw, none, none, none, none, none, none, none};
+    auto saved = ctx->get_saved_variables();
+    Work k{saved[0], saved[1], saved[2], none, saved[3], saved[4], none, Head{}, ctx->saved_data["chunk"].toInt()};
+    k.head = Head{k.w.size(0), float(ctx->saved_data["inv_temp"].toDouble()), float(ctx->saved_data["softcap"].toDouble())};
+    Tensor gl = grad[0].defined() ? grad[0].to(at::kFloat).contiguous() : none;
+    Tensor ge = grad[1].defined() ? grad[1].to(at::kFloat).contiguous() : none;
+    dh = ctx->needs_input_grad(0) ? at::zeros_like(k.h) : none;
+    dw = ctx->needs_input_grad(1) ? at::zeros_like(k.w) : none;
+    Tensor kept = taken(ctx, "logits"), buf = kept.defined() ? kept : k.buffer();
+    for (int64_t i = 0; i < k.n(); i += k.chunk) {
+      Tensor z = kept.defined() ? kept : k.logits(buf, i);
+      k.slope(z, i, Upstream{gl.defined() ? gl.data_ptr<float>() + i : nullptr, ge.defined() ? ge.data_ptr<float>() + i : nullptr, 0});
+      k.spread(z, i, dh, dw);
+    }
+    return {dh, dw, none, none, none, none, none, none, none};
+  }
+};
+
+// Logits of one chunk in fp32: the projection, the optional soft cap, the temperature.
+// capped is softcap*tanh(z/softcap) before the temperature (z itself without a cap).
+struct Chunk {
+  Tensor z, capped;
+  Chunk(const Tensor& h, const Tensor& wt, double inv_temp, double softcap) {
+    capped = at::matmul(h, wt).to(at::kFloat);  // [n, V]
+    if (softcap > 0) capped = (capped / softcap).tanh_().mul_(softcap);
+    z = inv_temp == 1 ? capped : capped * inv_temp;
+  }
+};
+
+// Plain is the same in libtorch's ops, for other devices and types; chunk by chunk too.
+struct Plain : Function<Plain> {
+  static variable_list forward(AutogradContext* ctx, const Tensor& h, const Tensor& w, const Tensor& targets,
+                               double inv_temp, double softcap, int64_t chunk) {
+    int64_t n = h.size(0);
+    auto f32 = h.options().dtype(at::kFloat);
+    Tensor logp = at::empty({n}, f32), lse = at::empty({n}, f32), entropy = at::empty({n}, f32), correct = at::empty({n}, f32);
+    Tensor wt = w.t();
+    for (int64_t i = 0; i < n; i += chunk) {
+      int64_t k = std::min(chunk, n - i);
+      Chunk c(h.narrow(0, i, k), wt, inv_temp, softcap);
+      Tensor l = at::logsumexp(c.z, -1);  // [k]
+      Tensor t = targets.narrow(0, i, k).unsqueeze(-1);
+      logp.narrow(0, i, k).copy_(c.z.gather(-1, t).squeeze(-1) - l);
+      lse.narrow(0, i, k).copy_(l);
+      Tensor p = (c.z - l.unsqueeze(-1)).exp_();
+      entropy.narrow(0, i, k).copy_(l - p.mul_(c.z).sum(-1));
+      correct.narrow(0, i, k).copy_((c.z.argmax(-1, /*keepdim=*/true) == t).squeeze(-1));
+    }
+    ctx->save_for_backward({h, w, targets, lse, entropy});
+    ctx->saved_data["inv_temp"] = inv_temp;
+    ctx->saved_data["softcap"] = softcap;
+    ctx->saved_data["chunk"] = chunk;
+    ctx->mark_non_differentiable({correct});
+    return {logp, entropy, correct};
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grad) {
+    auto saved = ctx->get_saved_variables();
+    const Tensor &h = saved[0], &w = saved[1], &targets = saved[2], &lse = saved[3], &entropy = saved[4];
+    double inv_temp = ctx->saved_data["inv_temp"].toDouble();
+    double softcap = ctx->saved_data["softcap"].toDouble();
+    int64_t chunk = ctx->saved_data["chunk"].toInt(), n = h.size(0);
+    bool need_h = ctx->needs_input_grad(0), need_w = ctx->needs_input_grad(1);
+    Tensor dh = need_h ? at::empty_like(h) : Tensor();
+    Tensor dw = need_w ? at::zeros_like(w) : Tensor();
+    Tensor wt = w.t();
+    for (int64_t i = 0; i < n; i += chunk) {
+      int64_t k = std::min(chunk, n - i);
+      Tensor hc = h.narrow(0, i, k);
+      Chunk c(hc, wt, inv_temp, softcap);
+      Tensor logp = c.z - lse.narrow(0, i, k).unsqueeze(-1);  // [k, V]
+      Tensor p = logp.exp();
+      Tensor dz;
+      if (grad[0].defined()) {  // d logp[t] / dz = onehot(t) - p
+        Tensor g = grad[0].narrow(0, i, k).unsqueeze(-1);
+        dz = p * g.neg();
+        dz.scatter_add_(-1, targets.narrow(0, i, k).unsqueeze(-1), g.to(at::kFloat));
+      }
+      if (grad[1].defined()) {  // dH/dz = -p (log p + H)
+        Tensor g = grad[1].narrow(0, i, k).unsqueeze(-1);
+        Tensor de = p * (logp + entropy.narrow(0, i, k).unsqueeze(-1)) * g.neg();
+        dz = dz.defined() ? dz.add_(de) : de;
+      }
+      if (!dz.defined()) continue;
+      if (inv_temp != 1) dz.mul_(inv_temp);
+      if (softcap > 0) dz.mul_(1 - (c.capped / softcap).square_());
+      dz = dz.to(w.scalar_type());
+      if (need_h) dh.narrow(0, i, k).copy_(at::matmul(dz, w));
+      if (need_w) dw.addmm_(dz.t(), hc);
+    }
+    return {dh, dw, Tensor(), Tensor(), Tensor(), Tensor()};
+  }
+};
+
+}  // namespace
+
+// Of the logits h W^T: the log-probability of each target, the entropy of its distribution and whether the target is
+// the most likely token, [N] fp32 each. In chunks of that many
+// tokens; expect: see Fast.
+extern "C" char* sn_linear_logprob(sn_tensor* out, sn_tensor h, sn_tensor w, sn_tensor targets, double inv_temp, double softcap,
+                                   int64_t chunk, double expect) {
+  return sn::guard([&] {
+    const Tensor &H = sn::ref(h), &W = sn::ref(w), &T = sn::ref(targets);
+    TORCH_CHECK(H.dim() == 2 && W.dim() == 2 && T.dim() == 1 && H.size(0) == T.size(0) && H.size(1) == W.size(1),
+                "want h [N, D], w [V, D], targets [N]");
+    bool grad = at::GradMode::is_enabled(), fast = sn::fused(H, W) && T.device().is_cpu() && T.scalar_type() == at::kLong;
+    if (fast && T.numel() > 0)
+      TORCH_CHECK(T.min().item<int64_t>() >= 0 && T.max().item<int64_t>() < W.size(0), "a target is outside the vocabulary");
+    variable_list r = fast ? Fast::apply(H, W, T, inv_temp, softcap, chunk, expect, grad && H.requires_grad(), grad && W.requires_grad())
+                           : Plain::apply(H, W, T, inv_temp, softcap, chunk);
+    for (int i = 0; i < 3; i++) out[i] = sn::own(r[i]);
+  });
+}
