@@ -62,7 +62,7 @@ func BenchmarkSoup(b *testing.B) {
 		if err != nil {
 			return err
 		}
-		recipe := soup.Linear(weights)
+		recipe := soup.Linear(soup.Fixed(weights...))
 		for b.Loop() {
 			if err := members.Mix(dst, recipe); err != nil {
 				return err

@@ -172,6 +172,15 @@ func (c *Checkpoint) Info(name string) (WeightInfo, bool) {
 // Read implements Weights. The result belongs to the caller's scope.
 func (c *Checkpoint) Read(name string) (t tensor.Tensor, err error) { return c.readAs(name, 0) }
 
+// ReadExact is Read for arithmetic that goes on: an adapter is folded in without being rounded to a half-precision
+// type that its base is stored in. The result is float32, or float64, where there is an adapter.
+func (c *Checkpoint) ReadExact(name string) (t tensor.Tensor, err error) {
+	if info, ok := c.Info(name); ok && c.adapter != nil && info.DType.Size() < tensor.Float32.Size() {
+		return c.readAs(name, tensor.Float32)
+	}
+	return c.readAs(name, 0)
+}
+
 // readAs is Read for a model that is held in type d, 0 for the stored one: an adapter is folded in before a weight
 // is rounded to d, as it would be if it were computed beside the weight.
 func (c *Checkpoint) readAs(name string, d tensor.DType) (t tensor.Tensor, err error) {

@@ -95,5 +95,5 @@ func (e Expr) Load(opt models.Options) (models.Model, error) {
 		return nil, err
 	}
 	defer members.Close()
-	return m, members.Mix(m, Linear(e.Weights))
+	return m, members.Mix(m, Linear(Fixed(e.Weights...)))
 }

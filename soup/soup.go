@@ -1,5 +1,7 @@
 // Package soup mixes checkpoints weight by weight: one tensor of each member is in memory at a time, sums are
-// exact in float64, and every mismatch is found in the headers before a value is read.
+// exact in float64, and every mismatch is found in the headers before a value is read. Each operator is a Recipe in a
+// file of its own; its comment says where it departs from mergekit 0.1.5, and scripts/golden/soups.py made the
+// numbers that hold it to mergekit where it does not.
 //
 // A soup of models that were fine-tuned from one pretrained checkpoint lies in a region of low loss (Wortsman et
 // al., arXiv 2203.05482). SALSA takes such a soup as the reference of PPO's KL penalty (arXiv 2411.01798).
@@ -19,14 +21,16 @@ import (
 	"salsa/tensor"
 )
 
-// Recipe writes the mix of one weight into dst; same holds that weight of every member, in their order.
-type Recipe func(dst tensor.Tensor, name string, same []tensor.Tensor)
-
-// Linear is the weighted sum Σ w_k θ_k. Equal members give themselves bit for bit, as does a weight of 1 beside
-// zeros.
-func Linear(weights []float64) Recipe {
-	return func(dst tensor.Tensor, _ string, same []tensor.Tensor) { tensor.Lincomb(dst, same, weights) }
+// Inputs are one weight as every checkpoint of a soup has it: floats of one shape, in any float dtype.
+type Inputs struct {
+	Name    string
+	Base    tensor.Tensor // the model that the members were fine-tuned from; absent if the soup was opened without
+	Members []tensor.Tensor
 }
+
+// Recipe writes the mix of one weight into dst, of the inputs' shape and any float dtype. It computes in float64 and
+// rounds once. What it writes depends on its inputs alone, not on the weights that came before or on threads.
+type Recipe func(dst tensor.Tensor, in Inputs)
 
 // Weights returns the n members' shares: uniform where given is empty, else given scaled to sum to 1. A share outside
 // [0, 1] extrapolates and must be asked for.
@@ -57,6 +61,7 @@ func Weights(given []float64, n int, extrapolate bool) ([]float64, error) {
 // Members are the opened checkpoints of a soup that fit one another.
 type Members struct {
 	Checkpoints []*models.Checkpoint
+	Base        *models.Checkpoint // what task vectors are taken from; nil: none
 }
 
 // Open opens the folders and compares their configs, tokenizers, names and shapes; no value is read. The
@@ -85,35 +90,58 @@ func Open(dirs []string) (*Members, error) {
 	return m, nil
 }
 
+// OpenWithBase is Open, with the folder of the model that the members were fine-tuned from. It must fit them as they
+// fit one another.
+func OpenWithBase(base string, dirs []string) (*Members, error) {
+	m, err := Open(dirs)
+	if err != nil {
+		return nil, err
+	}
+	if m.Base, err = models.OpenCheckpoint(base); err != nil {
+		m.Close()
+		return nil, err
+	}
+	if faults := differences(m.Checkpoints[0], m.Base); len(faults) > 0 {
+		m.Close()
+		return nil, fault.Inputf("%s cannot be the base of %s: %s; give the model that the members were fine-tuned from",
+			base, dirs[0], strings.Join(faults, "; "))
+	}
+	return m, nil
+}
+
 // Close lets go of all files.
 func (m *Members) Close() {
 	for _, c := range m.Checkpoints {
 		c.Close()
 	}
+	if m.Base != nil {
+		m.Base.Close()
+	}
 }
 
-// read returns one weight of every member.
-func (m *Members) read(name string) ([]tensor.Tensor, error) {
-	same := make([]tensor.Tensor, len(m.Checkpoints))
+// read returns one weight of every member and of the base.
+func (m *Members) read(name string) (in Inputs, err error) {
+	in = Inputs{Name: name, Members: make([]tensor.Tensor, len(m.Checkpoints))}
 	for i, c := range m.Checkpoints {
-		t, err := c.Read(name)
-		if err != nil {
-			return nil, err
+		if in.Members[i], err = c.ReadExact(name); err != nil {
+			return in, err
 		}
-		same[i] = t
 	}
-	return same, nil
+	if m.Base != nil {
+		in.Base, err = m.Base.ReadExact(name)
+	}
+	return in, err
 }
 
 // Mix overwrites the weights of dst, a live model of the members' shape.
 func (m *Members) Mix(dst models.Model, r Recipe) error {
 	for p := range nn.Params(dst) {
 		err := tensor.NoGrad(func() error {
-			same, err := m.read(p.Name)
+			in, err := m.read(p.Name)
 			if err != nil {
 				return err
 			}
-			r(*p.Tensor, p.Name, same)
+			r(*p.Tensor, in)
 			return nil
 		})
 		if err != nil {
@@ -149,13 +177,17 @@ func (m *Members) Write(dir string, r Recipe, opt WriteOptions) error {
 		var unread error // what a member's file said; it must not read as a fault of the file being written
 		err := safetensors.WriteDir(tmp, specs, opt.MaxShardBytes, nil, func(name string) (data []byte, err error) {
 			err = tensor.NoGrad(func() error {
-				same, err := m.read(name)
+				in, err := m.read(name)
 				if err != nil {
 					unread = err
 					return err
 				}
-				dst := tensor.Zeros(dtypes[name], tensor.CPU, same[0].Shape()...)
-				r(dst, name, same)
+				dst := tensor.Zeros(dtypes[name], tensor.CPU, in.Members[0].Shape()...)
+				r(dst, in)
+				if !dst.IsFinite().All() {
+					unread = fault.Inputf("%s of the soup is not finite in %s; mix nearer to the members, or choose a wider --store-dtype", name, dtypes[name])
+					return unread
+				}
 				data = dst.Bytes()
 				return nil
 			})

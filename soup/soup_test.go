@@ -69,7 +69,7 @@ func values(t *testing.T, dir string) map[string][]byte {
 func written(t *testing.T, weights []float64, opt soup.WriteOptions, dirs ...string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "soup")
-	require.NoError(t, open(t, dirs...).Write(dir, soup.Linear(weights), opt))
+	require.NoError(t, open(t, dirs...).Write(dir, soup.Linear(soup.Fixed(weights...)), opt))
 	return dir
 }
 
@@ -80,7 +80,7 @@ func mix(weights []float64, shape []int, members ...[]float32) tensor.Tensor {
 	for i, m := range members {
 		same[i] = tensor.Floats(m, shape...)
 	}
-	soup.Linear(weights)(dst, "w", same)
+	soup.Linear(soup.Fixed(weights...))(dst, soup.Inputs{Name: "w", Members: same})
 	return dst
 }
 
@@ -196,7 +196,7 @@ func TestBFloat16MembersAreSummedExactly(t *testing.T) {
 		a := tensor.Floats([]float32{1, 1}, 2).To(tensor.BFloat16)
 		b := tensor.Floats([]float32{1.0078125, 3}, 2).To(tensor.BFloat16)
 		dst := tensor.Zeros(tensor.Float32, tensor.CPU, 2)
-		soup.Linear([]float64{.5, .5})(dst, "w", []tensor.Tensor{a, b})
+		soup.Linear(soup.Fixed(.5, .5))(dst, soup.Inputs{Name: "w", Members: []tensor.Tensor{a, b}})
 		assert.Equal(t, []float32{1.00390625, 2}, dst.Float32s())
 	})
 	run(t, func() {
@@ -311,7 +311,7 @@ func TestWriteKeepsWhatIsThereOnFailure(t *testing.T) {
 		copy(data[len(data)-4:], []byte{0, 0, 0x80, 0x7f}) // +Inf
 		require.NoError(t, os.WriteFile(path, data, 0o644))
 		dir := filepath.Join(t.TempDir(), "soup")
-		err = open(t, a, b).Write(dir, soup.Linear([]float64{.5, .5}), soup.WriteOptions{})
+		err = open(t, a, b).Write(dir, soup.Linear(soup.Fixed(.5, .5)), soup.WriteOptions{})
 		assert.ErrorContains(t, err, path)
 		assert.ErrorContains(t, err, "not finite")
 		assert.NoDirExists(t, dir, "no half of a soup is left")
