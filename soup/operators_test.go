@@ -143,7 +143,9 @@ func TestDAREDraws(t *testing.T) {
 	const n = soup.BlockSize + 4000 // more than one block
 	ones := slices.Repeat([]float32{1}, n)
 	zeros := make([]float32, n)
-	dare := func(seed uint64) soup.Recipe { return soup.DARE(soup.Fixed(1), .3, 1, soup.AllSigns, soup.NotRescaled, seed) }
+	dare := func(seed uint64) soup.Recipe {
+		return soup.DARE(soup.Fixed(1), .3, 1, soup.AllSigns, soup.NotRescaled, seed)
+	}
 	run(t, func() {
 		a := cook(dare(1), vectors(zeros, ones))
 		sum := 0.0

@@ -17,5 +17,5 @@ func (e Expr) LoadScorer(opt models.Options) (*models.Scorer, error) {
 		return nil, err
 	}
 	defer members.Close()
-	return s, members.Mix(s, Linear(e.Weights))
+	return s, members.Mix(s, Linear(Fixed(e.Weights...)))
 }

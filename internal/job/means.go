@@ -90,15 +90,7 @@ func (s *Sweep) writeText(w io.Writer) error {
 	var rows []meanRow
 	var kls []map[string]float64
 	for _, p := range s.Points {
-		row := meanRow{strconv.FormatFloat(p.Alpha, 'g', -1, 64), map[string]float64{}}
-		for name, v := range map[string]*float64{"loss": p.Loss, "reward": p.Reward, "gold": p.Gold} {
-			if v != nil {
-				row.values[name] = *v
-			}
-		}
-		for name, v := range p.KL {
-			row.values[klColumn(name)] = v
-		}
+		row := meanRow{strconv.FormatFloat(p.Alpha, 'g', -1, 64), p.values()}
 		rows, kls = append(rows, row), append(kls, p.KL)
 	}
 	return writeMeans(w, "α", slices.Concat([]string{"loss", "reward", "gold"}, klColumns(kls...)), rows)

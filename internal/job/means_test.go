@@ -24,8 +24,8 @@ func TestEvaluationAsText(t *testing.T) {
 func TestSweepAsText(t *testing.T) {
 	loss, gold := 2.5, 0.4
 	s := Sweep{Points: []SweepPoint{
-		{Alpha: 0, Loss: &loss, Gold: &gold, KL: map[string]float64{"b": 0, "a": 0.5}},
-		{Alpha: 0.5, Loss: &loss, KL: map[string]float64{"b": 0.2, "a": 0.1}},
+		{0, Measures{Loss: &loss, Gold: &gold, KL: map[string]float64{"b": 0, "a": 0.5}}},
+		{0.5, Measures{Loss: &loss, KL: map[string]float64{"b": 0.2, "a": 0.1}}},
 	}}
 	var out strings.Builder
 	require.NoError(t, s.writeText(&out))

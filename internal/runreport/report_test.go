@@ -100,7 +100,7 @@ func world(t *testing.T, gaps ...float64) *Options {
 func fakeSweep(members []string, losses ...float64) job.Sweep {
 	s := job.Sweep{Members: members}
 	for i, loss := range losses {
-		s.Points = append(s.Points, job.SweepPoint{Alpha: float64(i) / float64(len(losses)-1), Loss: &loss, KL: map[string]float64{"sft-seed1": 1, "sft-seed2": 2}})
+		s.Points = append(s.Points, job.SweepPoint{Alpha: float64(i) / float64(len(losses)-1), Measures: job.Measures{Loss: &loss, KL: map[string]float64{"sft-seed1": 1, "sft-seed2": 2}}})
 	}
 	return s
 }

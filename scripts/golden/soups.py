@@ -1,6 +1,6 @@
 """Writes soup/testdata/mergekit.golden.json: what mergekit makes of a base and its tiny fine-tunes, method by method.
 
-    /opt/mergekit/bin/python scripts/golden/soups.py        # needs mergekit 0.1.5 beside torch and transformers
+    hf/bin/python scripts/golden/soups.py        # needs mergekit 0.1.5 beside torch and transformers
 
 Three random Llamas lie around a random base, each some noise away from it. mergekit merges the folders as its users
 do, from a configuration. The file holds the values of some tensors of the base, the members and every merge.
