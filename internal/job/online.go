@@ -44,6 +44,32 @@ func (r *Rewarded) expression() (rewardExpr, error) {
 	return parseReward("reward-model", r.RewardModel)
 }
 
+// Scored are the options of an online method that learns from a reward model.
+type Scored struct {
+	Online
+	Rewarded
+}
+
+func defaultScored() Scored { return Scored{Online: defaultOnline()} }
+
+// InputPaths lists the folders inside the expressions of the reference and the reward model.
+func (s *Scored) InputPaths() []string {
+	return append(s.Online.InputPaths(), rewardDirs(s.RewardModel)...)
+}
+
+// checkInputs refuses expressions that cannot be read.
+func (s *Scored) checkInputs() error {
+	if _, err := s.expression(); err != nil {
+		return err
+	}
+	return s.Online.checkInputs()
+}
+
+// job is a run of the method of this name, whose options are opts.
+func (s *Scored) job(name string, set *trainers.OnlineOptions, opts any) *onlineJob {
+	return &onlineJob{Online: &s.Online, set: set, name: name, opts: opts, reward: s.RewardModel}
+}
+
 // InputPaths lists the folders inside the reference expression.
 func (o *Online) InputPaths() []string { return memberDirs(o.Reference) }
 
@@ -68,6 +94,12 @@ type onlineJob struct {
 	ref    soup.Expr
 	scorer rewardExpr // what reward stands for
 	enc    *data.Encoder
+}
+
+// withCritic gives the run a value network that starts from dir; "" is the reward model.
+func (o *onlineJob) withCritic(dir string) *onlineJob {
+	o.critic, o.value = true, dir
+	return o
 }
 
 // onlineTrainer is what makes a trainer: everything that the job has loaded for it.

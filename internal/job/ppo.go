@@ -10,27 +10,18 @@ import (
 
 // PPOOptions are the options of `salsa ppo`.
 type PPOOptions struct {
-	Online
-	Rewarded
+	Scored
 	ValueModel          string `yaml:"value_model" input:"path" arg:"DIR" help:"value network to start from; empty: the reward model"`
 	trainers.PPOOptions `group:"PPO"`
 }
 
 // DefaultPPO returns the defaults.
 func DefaultPPO() PPOOptions {
-	return PPOOptions{Online: defaultOnline(), PPOOptions: trainers.DefaultPPO()}
-}
-
-// InputPaths lists the folders inside the expressions of the reference and the reward model.
-func (o *PPOOptions) InputPaths() []string {
-	return append(o.Online.InputPaths(), rewardDirs(o.RewardModel)...)
+	return PPOOptions{Scored: defaultScored(), PPOOptions: trainers.DefaultPPO()}
 }
 
 // Validate checks what the tags cannot.
 func (o *PPOOptions) Validate() error {
-	if _, err := o.expression(); err != nil {
-		return err
-	}
 	if err := o.checkInputs(); err != nil {
 		return err
 	}
@@ -39,8 +30,7 @@ func (o *PPOOptions) Validate() error {
 
 // job is the run that the options describe.
 func (o *PPOOptions) job() *onlineJob {
-	return &onlineJob{Online: &o.Online, set: &o.PPOOptions.OnlineOptions, name: "ppo", opts: o,
-		reward: o.RewardModel, critic: true, value: o.ValueModel}
+	return o.Scored.job("ppo", &o.PPOOptions.OnlineOptions, o).withCritic(o.ValueModel)
 }
 
 // PPO runs the job.

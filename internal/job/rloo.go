@@ -10,14 +10,13 @@ import (
 
 // RLOOOptions are the options of `salsa rloo`.
 type RLOOOptions struct {
-	Online
-	Rewarded
+	Scored
 	trainers.RLOOOptions `group:"RLOO"`
 }
 
 // DefaultRLOO returns the defaults.
 func DefaultRLOO() RLOOOptions {
-	return RLOOOptions{Online: defaultOnline(), RLOOOptions: trainers.DefaultRLOO()}
+	return RLOOOptions{Scored: defaultScored(), RLOOOptions: trainers.DefaultRLOO()}
 }
 
 // Validate checks what the tags cannot.
@@ -25,7 +24,7 @@ func (o *RLOOOptions) Validate() error { return o.checkInputs() }
 
 // RLOO runs the job.
 func RLOO(ctx context.Context, o *RLOOOptions) (map[string]float64, error) {
-	j := &onlineJob{Online: &o.Online, set: &o.RLOOOptions.OnlineOptions, name: "rloo", opts: o, reward: o.RewardModel}
+	j := o.job("rloo", &o.RLOOOptions.OnlineOptions, o)
 	return j.run(ctx, func(s stage) (onlineTrainer, error) {
 		return trainers.NewRLOO(s.cast, s.prompts, o.RLOOOptions, s.log, s.save)
 	})
@@ -33,14 +32,13 @@ func RLOO(ctx context.Context, o *RLOOOptions) (map[string]float64, error) {
 
 // GRPOOptions are the options of `salsa grpo`.
 type GRPOOptions struct {
-	Online
-	Rewarded
+	Scored
 	trainers.GRPOOptions `group:"GRPO"`
 }
 
 // DefaultGRPO returns the defaults.
 func DefaultGRPO() GRPOOptions {
-	return GRPOOptions{Online: defaultOnline(), GRPOOptions: trainers.DefaultGRPO()}
+	return GRPOOptions{Scored: defaultScored(), GRPOOptions: trainers.DefaultGRPO()}
 }
 
 // Validate checks what the tags cannot.
@@ -48,7 +46,7 @@ func (o *GRPOOptions) Validate() error { return o.checkInputs() }
 
 // GRPO runs the job.
 func GRPO(ctx context.Context, o *GRPOOptions) (map[string]float64, error) {
-	j := &onlineJob{Online: &o.Online, set: &o.GRPOOptions.OnlineOptions, name: "grpo", opts: o, reward: o.RewardModel}
+	j := o.job("grpo", &o.GRPOOptions.OnlineOptions, o)
 	return j.run(ctx, func(s stage) (onlineTrainer, error) {
 		return trainers.NewGRPO(s.cast, s.prompts, o.GRPOOptions, s.log, s.save)
 	})

@@ -10,14 +10,13 @@ import (
 
 // XPOOptions are the options of `salsa xpo`.
 type XPOOptions struct {
-	Online
-	Rewarded
+	Scored
 	trainers.XPOOptions `group:"XPO"`
 }
 
 // DefaultXPO returns the defaults.
 func DefaultXPO() XPOOptions {
-	return XPOOptions{Online: defaultOnline(), XPOOptions: trainers.DefaultXPO()}
+	return XPOOptions{Scored: defaultScored(), XPOOptions: trainers.DefaultXPO()}
 }
 
 // Validate checks what the tags cannot.
@@ -30,8 +29,7 @@ func (o *XPOOptions) Validate() error {
 
 // XPO runs the job.
 func XPO(ctx context.Context, o *XPOOptions) (map[string]float64, error) {
-	j := &onlineJob{Online: &o.Online, set: &o.XPOOptions.OnlineOptions, name: "xpo", opts: o,
-		reward: o.RewardModel}
+	j := o.job("xpo", &o.XPOOptions.OnlineOptions, o)
 	return j.run(ctx, func(s stage) (onlineTrainer, error) {
 		return trainers.NewXPO(s.cast, s.prompts, o.XPOOptions, s.log, s.save)
 	})
