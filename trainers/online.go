@@ -6,6 +6,7 @@ package trainers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -30,6 +31,8 @@ type OnlineOptions struct {
 	NormalizeScore bool    `yaml:"normalize_scores" help:"map the reward model's scores on the start policy's samples to mean 0, deviation 1"`
 	ScoreClip      float64 `yaml:"score_clip" help:"limit scores to ± this; 0: no limit" check:">=0"`
 	SampleEvery    int     `yaml:"sample_every" help:"steps between samples written to samples.jsonl (all of step 1 are)" check:">=1" hash:"-"`
+
+	ReferenceOptions
 }
 
 // DefaultOnline returns what the published settings of the online methods have in common (METHODS.md §2, TL;DR N+).
@@ -59,6 +62,7 @@ type Cast struct {
 	Policy    models.Model
 	Value     *models.Scorer // nil for methods without a critic
 	Reference models.Model
+	Members   []Member // several references in its place, for MKL
 	Reward    Rewarder
 	Gold      Rewarder // exact reward that is logged and never learned from; may be nil
 	Watch     []Watched
@@ -145,12 +149,17 @@ func newOnline(m scheme, cast Cast, prompts []data.Prompt, set *OnlineOptions, l
 	if err := noNoise(cast); err != nil {
 		return Online{}, err
 	}
+	r := Online{set: set, scheme: m, cast: cast}
+	if err := r.checkReference(); err != nil {
+		return Online{}, err
+	}
 	order, err := walkOver(&set.Common, prompts, promptOrigin)
 	if err != nil {
 		return Online{}, err
 	}
-	steps, _ := m.(method)
-	return Online{set: set, scheme: m, method: steps, cast: cast, prompts: prompts, samples: log, save: save, order: order}, nil
+	r.method, _ = m.(method)
+	r.prompts, r.order, r.samples, r.save = prompts, order, log, save
+	return r, nil
 }
 
 // Params implements Trainer: the policy's and, where there is one, the value network's.
@@ -191,7 +200,7 @@ func (r *Online) Step(ctx context.Context, u *Update) (Result, error) {
 		scalars[k] = v
 	}
 	scalars["episode"], scalars["epoch"] = float64(r.step*r.set.BatchSize), r.order.Epochs()
-	if err := r.method.taken(samples, scalars); err != nil {
+	if err := errors.Join(r.method.taken(samples, scalars), r.follow(scalars)); err != nil {
 		return Result{}, err
 	}
 	if r.samples != nil {

@@ -98,7 +98,10 @@ func (r *Online) logKL(ctx context.Context, samples []Sample, out map[string]flo
 	if k3 < -1e-6 || !isFinite(k1) {
 		return fmt.Errorf("KL to the reference is %g (k1) and %g (k3): k3 cannot be negative; the log-probs are wrong", k1, k3)
 	}
-	known := map[models.Model][][]float64{r.cast.Reference: ref} // several names may stand for one model
+	known := map[models.Model][][]float64{} // several names may stand for one model
+	if r.cast.Reference != nil {
+		known[r.cast.Reference] = ref
+	}
 	for _, w := range r.cast.Watch {
 		if known[w.Model] == nil {
 			logp, err := completionLogProbs(ctx, w.Model, samples, r.set.Temperature, r.set.micro(r.set.BatchSize))

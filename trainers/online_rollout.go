@@ -47,7 +47,7 @@ func (r *Online) judge(ctx context.Context, samples []Sample, clock *stopwatch) 
 		return fmt.Errorf("policy: %w", err)
 	}
 	clock.lap("old_log_prob")
-	ref, err := completionLogProbs(ctx, r.cast.Reference, samples, r.set.Temperature, micro)
+	ref, err := r.referenceLogProbs(ctx, samples)
 	if err != nil {
 		return fmt.Errorf("reference: %w", err)
 	}

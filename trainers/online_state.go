@@ -58,6 +58,9 @@ const ValueDir = "value"
 
 // Save implements Trainer.
 func (r *Online) Save(dir string) error {
+	if err := r.saveReference(dir); err != nil {
+		return err
+	}
 	if !models.Adapted(r.cast.Policy) {
 		return r.save(dir)
 	}
@@ -69,6 +72,9 @@ func (r *Online) Save(dir string) error {
 
 // Load implements Trainer.
 func (r *Online) Load(dir string) error {
+	if err := r.loadReference(dir); err != nil {
+		return err
+	}
 	if err := loadInto(dir, r.cast.Policy); err != nil || r.cast.Value == nil {
 		return err
 	}

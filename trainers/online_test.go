@@ -49,13 +49,24 @@ func actorCast(t *testing.T) Cast {
 // onlineMethods makes a run of each method; change edits the options that all share.
 var onlineMethods = map[string]func(t *testing.T, dir string, change func(*OnlineOptions)) onlineRun{
 	"ppo": func(t *testing.T, dir string, change func(*OnlineOptions)) onlineRun {
-		o := DefaultPPO()
-		tinyOnline(&o.OnlineOptions)
-		o.KLTarget, o.KLHorizon, o.NormalizeScore, o.ScoreAt = 1, 50, true, "after_eos"
-		change(&o.OnlineOptions)
-		cast := tinyCast(t)
-		cast.Reference = other(t, .02)
-		return newPPO(t, cast, o, sampleLog(dir))
+		return newPPOOver(t, dir, func(o *PPOOptions, cast *Cast) {
+			o.KLTarget, o.KLHorizon, o.NormalizeScore, o.ScoreAt = 1, 50, true, "after_eos"
+			change(&o.OnlineOptions)
+		})
+	},
+	"ppo, two references": func(t *testing.T, dir string, change func(*OnlineOptions)) onlineRun {
+		return newPPOOver(t, dir, func(o *PPOOptions, cast *Cast) {
+			o.MKL = true
+			cast.Members = []Member{{cast.Reference, .75}, {other(t, .05), .25}}
+			cast.Reference = nil
+			change(&o.OnlineOptions)
+		})
+	},
+	"ppo, reference follows": func(t *testing.T, dir string, change func(*OnlineOptions)) onlineRun {
+		return newPPOOver(t, dir, func(o *PPOOptions, cast *Cast) {
+			o.RefEvery, o.RefWeight = 2, .5
+			change(&o.OnlineOptions)
+		})
 	},
 	"apa": func(t *testing.T, dir string, change func(*OnlineOptions)) onlineRun {
 		return newAPA(t, dir, "apa", change)
@@ -93,6 +104,17 @@ var onlineMethods = map[string]func(t *testing.T, dir string, change func(*Onlin
 		require.NoError(t, err)
 		return g
 	},
+}
+
+// newPPOOver makes a PPO run whose reference differs from the policy.
+func newPPOOver(t *testing.T, dir string, change func(o *PPOOptions, cast *Cast)) onlineRun {
+	t.Helper()
+	o := DefaultPPO()
+	tinyOnline(&o.OnlineOptions)
+	cast := tinyCast(t)
+	cast.Reference = other(t, .02)
+	change(&o, &cast)
+	return newPPO(t, cast, o, sampleLog(dir))
 }
 
 func newAPA(t *testing.T, dir, loss string, change func(*OnlineOptions)) onlineRun {

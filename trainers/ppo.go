@@ -8,6 +8,7 @@ import (
 	"context"
 
 	"salsa/data"
+	"salsa/internal/fault"
 	"salsa/tensor"
 )
 
@@ -42,6 +43,9 @@ func NewPPO(cast Cast, prompts []data.Prompt, opts PPOOptions, log *SampleLog, s
 	p := &PPO{opts: opts, kl: NewKLController(opts.KLCoef, opts.KLTarget, opts.KLHorizon)}
 	if err := opts.Validate(); err != nil {
 		return nil, err
+	}
+	if opts.MKL && opts.KLEstimator != "k1" {
+		return nil, fault.Inputf("kl_estimator %s: of several references only k1 is the mean of the members' estimates; use k1 with mkl", opts.KLEstimator)
 	}
 	var err error
 	p.critic = critic{&p.Online, &p.opts.CriticOptions}

@@ -43,6 +43,9 @@ func (o *XPOOptions) Validate() error {
 	if o.TargetKL > 0 {
 		return fault.Inputf("target_kl %g: a pairwise loss has no ratio to stop at; leave --target-kl at 0", o.TargetKL)
 	}
+	if o.MKL {
+		return fault.Inputf("mkl: a pairwise loss compares the policy with one reference; leave mkl out, the members are then averaged")
+	}
 	return o.OnlineOptions.Validate()
 }
 
@@ -99,6 +102,9 @@ func (x *XPO) Step(ctx context.Context, u *Update) (Result, error) {
 		scalars[k] = v
 	}
 	x.compare(samples, scalars)
+	if err := x.follow(scalars); err != nil {
+		return Result{}, err
+	}
 	tokens := 0
 	for i := range samples {
 		tokens += len(samples[i].Completion)

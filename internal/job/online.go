@@ -257,7 +257,7 @@ func (o *onlineJob) cast(opt models.Options) (cast trainers.Cast, err error) {
 	if cast.Policy, err = o.model(o.Model, o.set.Seed, opt); err != nil {
 		return cast, err
 	}
-	if cast.Reference, err = o.loadReference(cast.Policy, opt); err != nil {
+	if err := o.loadReference(&cast, opt); err != nil {
 		return cast, err
 	}
 	if o.critic {
@@ -290,8 +290,11 @@ func (o *onlineJob) watched(opt models.Options, cast *trainers.Cast) ([]trainers
 		names, dirs = append(names, filepath.Base(filepath.Clean(dir))), append(dirs, dir)
 	}
 	loaded := map[string]models.Model{} // one copy of each folder, however many names it has
-	if len(o.ref.Dirs) == 1 {
+	if len(o.ref.Dirs) == 1 && o.set.RefEvery == 0 {
 		loaded[o.ref.Dirs[0]] = cast.Reference
+	}
+	for i, m := range cast.Members {
+		loaded[o.ref.Dirs[i]] = m.Model
 	}
 	var list []trainers.Watched
 	for i, dir := range dirs {

@@ -35,12 +35,23 @@ func (o *onlineJob) overTrunk(dir string) bool {
 	return errX == nil && errY == nil && os.SameFile(x, y)
 }
 
-// loadReference loads the reference of the KL penalty.
-func (o *onlineJob) loadReference(policy models.Model, opt models.Options) (models.Model, error) {
-	if len(o.ref.Dirs) == 1 {
-		return o.frozen(o.ref.Dirs[0], policy, opt)
+// loadReference loads the reference of the KL penalty: a model, or the members of several.
+func (o *onlineJob) loadReference(cast *trainers.Cast, opt models.Options) (err error) {
+	switch {
+	case o.set.MKL:
+		for i, dir := range o.ref.Dirs {
+			m, err := o.frozen(dir, cast.Policy, opt)
+			if err != nil {
+				return err
+			}
+			cast.Members = append(cast.Members, trainers.Member{Model: m, Weight: o.ref.Weights[i]})
+		}
+	case len(o.ref.Dirs) == 1:
+		cast.Reference, err = o.frozen(o.ref.Dirs[0], cast.Policy, opt)
+	default:
+		cast.Reference, err = o.ref.Load(opt)
 	}
-	return o.ref.Load(opt)
+	return err
 }
 
 // scoreAdapter returns the adapter of a scorer over the policy's trunk: dir, or the one that a finished run keeps
