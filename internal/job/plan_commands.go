@@ -113,7 +113,7 @@ func PlanPPO(_ context.Context, o *PPOOptions) (*Plan, error) {
 	micro, parts := microBatch(&trainers.Common{BatchSize: o.BatchSize / o.MiniBatches, MicroBatchSize: o.MicroBatchSize})
 	scoring, _ := microBatch(&o.Common)
 	load := p.loadWork(policy, value)
-	if len(ref.Dirs) > 1 { // the members' pages are mapped while the soup is mixed
+	if len(ref.Dirs) > 1 && !o.MKL { // the members' pages are mapped while the soup is mixed
 		load = append(load, PlanItem{"soup members", int64(len(ref.Dirs)) * p.Roles[1].Weights})
 	}
 	p.phase("load", p.weights(), load...)
@@ -136,7 +136,9 @@ func (o *PPOOptions) addNetworks(p *planner, ref soup.Expr, policy *models.Confi
 	if err != nil {
 		return nil, err
 	}
-	p.network("reference", ref.String(), first.Declared(), false)
+	for _, name := range references(ref, o.MKL) {
+		p.network("reference", name, first.Declared(), false)
+	}
 	scorer, err := o.expression()
 	if err != nil {
 		return nil, err
@@ -156,7 +158,7 @@ func (o *PPOOptions) addNetworks(p *planner, ref soup.Expr, policy *models.Confi
 	if err := p.rewarders(scorer); err != nil {
 		return nil, err
 	}
-	for _, dir := range o.watchedDirs(ref) {
+	for _, dir := range o.watchedDirs(ref, o.MKL) {
 		cfg, err := models.ReadConfig(dir)
 		if err != nil {
 			return nil, err
@@ -166,8 +168,16 @@ func (o *PPOOptions) addNetworks(p *planner, ref soup.Expr, policy *models.Confi
 	return value, nil
 }
 
+// references names the models that stand in memory for a reference: its average, or under MKL every member.
+func references(ref soup.Expr, mkl bool) []string {
+	if mkl {
+		return ref.Dirs
+	}
+	return []string{ref.String()}
+}
+
 // watchedDirs lists the folders that watched loads, each once, but for a reference that is in memory already.
-func (o *Online) watchedDirs(ref soup.Expr) []string {
+func (o *Online) watchedDirs(ref soup.Expr, mkl bool) []string {
 	var dirs []string
 	if o.WatchKL {
 		dirs = append(dirs, o.Model)
@@ -177,7 +187,7 @@ func (o *Online) watchedDirs(ref soup.Expr) []string {
 	}
 	var list []string
 	for _, dir := range slices.Concat(dirs, o.WatchModels) {
-		loaded := len(ref.Dirs) == 1 && dir == ref.Dirs[0]
+		loaded := len(ref.Dirs) == 1 && dir == ref.Dirs[0] || mkl && slices.Contains(ref.Dirs, dir)
 		if !loaded && !slices.Contains(list, dir) {
 			list = append(list, dir)
 		}
