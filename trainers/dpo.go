@@ -176,6 +176,7 @@ func (d *DPO) Update(u *Update, batch []preference) (map[string]float64, error) 
 	batch = byLength(batch, func(p preference) int { return pairLength(p.Pair) })
 	parts := split(len(batch), d.opts.micro(len(batch)))
 	whole := sizeOf(batch)
+	u.holds(sidesOf(batch, func(p preference) data.Pair { return p.Pair }))
 	return u.Do(len(parts), func(i int) (tensor.Tensor, Stats) {
 		return d.loss(batch[parts[i][0]:parts[i][1]], whole)
 	})

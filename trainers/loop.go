@@ -90,6 +90,7 @@ func (l *Loop) Run(ctx context.Context, t Trainer) (scalars map[string]float64, 
 		return prior.Values, nil
 	}
 	l.update = NewUpdate(t.Params(), l.Options)
+	l.update.keep = l.keepSkipped
 	defer l.update.Close()
 	if err := l.restore(); err != nil {
 		return nil, err

@@ -244,6 +244,7 @@ func (r *Online) Update(u *Update, batch []Sample, first bool) (map[string]float
 		whole.places += len(batch[i].Returns)
 	}
 	var drift float64
+	u.holds(func() []data.Example { return examplesOf(batch) })
 	scalars, err := u.Do(len(parts), func(i int) (tensor.Tensor, Stats) {
 		f := r.forward(batch[parts[i][0]:parts[i][1]], whole)
 		if first {

@@ -78,6 +78,7 @@ func (r *Reward) Update(u *Update, batch []data.Pair) (map[string]float64, error
 	batch = byLength(batch, func(p data.Pair) int { return max(len(p.Chosen.IDs), len(p.Rejected.IDs)) })
 	parts := split(len(batch), r.opts.micro(len(batch)))
 	var scores []pairScore
+	u.holds(sidesOf(batch, func(p data.Pair) data.Pair { return p }))
 	scalars, err := u.Do(len(parts), func(i int) (tensor.Tensor, Stats) {
 		part := batch[parts[i][0]:parts[i][1]]
 		chosen, rejected := r.scores(part) // [b] each

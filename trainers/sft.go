@@ -5,6 +5,7 @@ package trainers
 import (
 	"context"
 	"math"
+	"slices"
 
 	"salsa/data"
 	"salsa/internal/fault"
@@ -110,6 +111,7 @@ func (s *SFT) update(u *Update, batch []packed) (map[string]float64, error) {
 		return nil, fault.Inputf("a batch of %d rows has no target token; raise --batch-size or drop rows without a completion", len(batch))
 	}
 	parts := split(len(batch), s.opts.micro(len(batch)))
+	u.holds(func() []data.Example { return slices.Concat(batch...) })
 	return u.Do(len(parts), func(i int) (tensor.Tensor, Stats) {
 		in, at := collatePacked(batch[parts[i][0]:parts[i][1]])
 		return NLL(s.model, in, at, total)

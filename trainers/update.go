@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 
+	"salsa/data"
 	"salsa/nn"
 	"salsa/optim"
 	"salsa/tensor"
@@ -29,6 +30,9 @@ type Update struct {
 	skipped int     // steps skipped so far
 	inRow   int     // of them, without a good step between
 	updates int     // calls of Do so far: with the seed, the state of all noise
+
+	rows func() []data.Example                                        // what the current step computes on; may be nil
+	keep func(u *Update, loss, norm float64) (file string, err error) // writes a skipped step down; may be nil
 }
 
 // NewUpdate makes the optimizer for params; Close frees it.
@@ -101,8 +105,16 @@ func (u *Update) step(loss, norm float64) error {
 	}
 	u.skipped++
 	u.inRow++
+	where := ""
+	if u.keep != nil {
+		file, err := u.keep(u, loss, norm)
+		if err != nil {
+			return err
+		}
+		where = " in " + file
+	}
 	if u.inRow > u.maxSkipped {
-		return fmt.Errorf("loss %g and gradient norm %g: %d steps in a row were not finite and have been skipped; lower --learning-rate, or look for a row that overflows", loss, norm, u.inRow)
+		return fmt.Errorf("loss %g and gradient norm %g: %d steps in a row were not finite and have been skipped; lower --learning-rate, or look for a row that overflows%s", loss, norm, u.inRow, where)
 	}
 	return nil
 }

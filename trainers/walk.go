@@ -67,9 +67,13 @@ func (l *Loop) tellOfData() {
 	if !ok || l.Quiet {
 		return
 	}
-	if n := w.Walk().Len(); n < l.Options.BatchSize {
-		fmt.Fprintf(os.Stderr, "salsa: note: --batch-size %d is more than the %d rows of an epoch, so every step takes rows more than once; --batch-size %d takes each once\n",
-			l.Options.BatchSize, n, n)
+	perRow := 1 // completions of a prompt count into the batch
+	if o, ok := l.trainer.(interface{ perStep() int }); ok {
+		perRow = l.Options.BatchSize / o.perStep()
+	}
+	if n := w.Walk().Len(); n*perRow < l.Options.BatchSize {
+		fmt.Fprintf(os.Stderr, "salsa: note: --batch-size %d is more than an epoch's %d, so every step takes rows more than once; --batch-size %d takes each once\n",
+			l.Options.BatchSize, n*perRow, n*perRow)
 	}
 }
 

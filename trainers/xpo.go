@@ -199,6 +199,7 @@ func (x *XPO) Update(u *Update, batch []duel) (map[string]float64, error) {
 		whole.chosen += batch[i].Chosen.Targets()
 		whole.targets += batch[i].Chosen.Targets() + batch[i].Rejected.Targets()
 	}
+	u.holds(sidesOf(batch, func(d duel) data.Pair { return d.Pair }))
 	return u.Do(len(parts), func(i int) (tensor.Tensor, Stats) { return x.loss(batch[parts[i][0]:parts[i][1]], whole) })
 }
 

@@ -73,7 +73,7 @@ func TestDataWeightMistakes(t *testing.T) {
 func TestBatchLargerThanTheData(t *testing.T) {
 	w, out := theWorld(), t.TempDir()
 	line := "sft --model @base --data @demos.jsonl --max-steps 1 --batch-size 30 --micro-batch-size 8 --out "
-	assert.Contains(t, w.said(t, line+out+"/a"), "note: --batch-size 30 is more than the 24 rows of an epoch")
+	assert.Contains(t, w.said(t, line+out+"/a"), "note: --batch-size 30 is more than an epoch's 24, so every step takes rows more than once; --batch-size 24 takes each once")
 	assert.NotContains(t, w.said(t, line+out+"/b --batch-size 24"), "note: --batch-size")
 }
 
