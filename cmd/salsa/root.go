@@ -24,6 +24,7 @@ func commands() []commandGroup {
 		{"offline", "Training on preferences:", []func() *cobra.Command{
 			newDPOCmd,
 			newRSOCmd,
+			newCANCmd,
 		}},
 		{"use", "Using models and data:", []func() *cobra.Command{newGenerateCmd, newChatCmd, newScoreCmd, newEvalCmd, newTokenizeCmd, newReportCmd}},
 		{"inspect", "Looking and checking:", []func() *cobra.Command{newInspectCmd, newDataCmd, newPlanCmd, newDoctorCmd, newConfigCmd}},

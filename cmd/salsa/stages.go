@@ -32,6 +32,7 @@ func stageKinds() map[string]stageKind {
 		"xpo":       kindOf("1", job.DefaultXPO, quietly(job.XPO)),
 		"dpo":       kindOf("1", job.DefaultDPO, quietly(job.DPO)),
 		"rso":       kindOf("1", job.DefaultRSO, quietly(job.RSO)),
+		"can":       kindOf("1", job.DefaultCAN, quietly(job.CAN)),
 		"eval":      kindOf("1", job.DefaultEval, quietly(job.Eval)),
 		"select":    kindOf("1", job.DefaultSelect, quietly(job.Select)),
 		"demo-data": kindOf("1", job.DefaultDemoData, quietly(job.DemoData)),

@@ -5,7 +5,6 @@ package job
 import (
 	"cmp"
 	"maps"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -163,12 +162,4 @@ func (e rewardExpr) id(opt models.Options) (string, error) {
 		id += " " + e.combine.String()
 	}
 	return id, err
-}
-
-// name is a short name for tables.
-func (e rewardExpr) name() string {
-	if e.gold != "" || len(e.models.Dirs) > 1 {
-		return e.text
-	}
-	return filepath.Base(filepath.Clean(e.models.Dirs[0]))
 }

@@ -5,14 +5,10 @@ package job
 // missing and ends with the same file, byte for byte.
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"iter"
 	"math"
 	"os"
 	"slices"
@@ -159,7 +155,7 @@ func idKey(ids []int) string {
 func (o *RSOOptions) keepWhole(prompts []data.Prompt) (done int, err error) {
 	path := o.file(candidatesFile)
 	seen, whole := 0, int64(0)
-	for row, end := range eachCandidates(path, &err) {
+	for row, end := range eachRow[candidateRow](path, &err) {
 		if seen >= len(prompts) || !slices.Equal(row.PromptIDs, prompts[seen].IDs) {
 			return 0, fault.Inputf("%s:%d: the candidates are of another prompt than --data has there now; put the old --data back, or choose another --out", path, seen+1)
 		}
@@ -177,43 +173,4 @@ func (o *RSOOptions) keepWhole(prompts []data.Prompt) (done int, err error) {
 		return 0, fmt.Errorf("%w; choose a writable --out", err)
 	}
 	return done, nil
-}
-
-// eachCandidates walks the intact rows from the start of a file, each with the place where it ends; the first line that
-// is cut off or no row ends the walk. What else goes wrong is in err.
-func eachCandidates(path string, err *error) iter.Seq2[candidateRow, int64] {
-	return func(yield func(candidateRow, int64) bool) {
-		f, failed := os.Open(path)
-		if *err = failed; failed != nil {
-			return
-		}
-		defer f.Close()
-		in, end := bufio.NewReader(f), int64(0)
-		for {
-			line, failed := in.ReadBytes('\n')
-			if failed != nil && !errors.Is(failed, io.EOF) {
-				*err = failed
-			}
-			var row candidateRow
-			if failed != nil || json.Unmarshal(line, &row) != nil {
-				return
-			}
-			if end += int64(len(line)); !yield(row, end) {
-				return
-			}
-		}
-	}
-}
-
-// appendRows adds one JSON object per line to a file and returns when they are on the disk.
-func appendRows[T any](path string, rows []T) error {
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	err = errors.Join(encodeRows(f, rows), f.Sync(), f.Close())
-	if err != nil {
-		return fmt.Errorf("%w; free some space and give the same command with --resume", err)
-	}
-	return nil
 }

@@ -83,7 +83,7 @@ type sifted struct {
 func (o *RSOOptions) sift(prompts []data.Prompt) (*sifted, error) {
 	out := &sifted{}
 	var err error
-	for row := range eachCandidates(o.file(candidatesFile), &err) {
+	for row := range eachRow[candidateRow](o.file(candidatesFile), &err) {
 		if err := o.siftRow(&row, prompts[out.Prompts], out); err != nil {
 			return out, err
 		}
