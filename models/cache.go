@@ -43,7 +43,7 @@ func (c *Cache) begin(in Input) func(layer int) func(k, v tensor.Tensor) (tensor
 	if !c.filled() {
 		return func(layer int) func(k, v tensor.Tensor) (tensor.Tensor, tensor.Tensor) {
 			return func(k, v tensor.Tensor) (tensor.Tensor, tensor.Tensor) {
-				c.reserve(layer, k, t)
+				c.reserve(layer, k.Shape(), k.DType(), k.Device(), t)
 				c.k[layer].Narrow(2, 0, t).Copy(k)
 				c.v[layer].Narrow(2, 0, t).Copy(v)
 				return k, v // all there is: plain causal attention
@@ -54,7 +54,7 @@ func (c *Cache) begin(in Input) func(layer int) func(k, v tensor.Tensor) (tensor
 	slot := positions(in, c).Unsqueeze(1).Unsqueeze(-1) // [B, 1, T, 1]
 	return func(layer int) func(k, v tensor.Tensor) (tensor.Tensor, tensor.Tensor) {
 		return func(k, v tensor.Tensor) (tensor.Tensor, tensor.Tensor) {
-			c.reserve(layer, k, s)
+			c.reserve(layer, k.Shape(), k.DType(), k.Device(), s)
 			at := slot.Expand(k.Shape()...) // [B, G, T, K]
 			c.k[layer].Scatter(2, at, k)
 			c.v[layer].Scatter(2, at, v)
@@ -63,8 +63,8 @@ func (c *Cache) begin(in Input) func(layer int) func(k, v tensor.Tensor) (tensor
 	}
 }
 
-// reserve makes room for s slots in a layer, for keys and values like k.
-func (c *Cache) reserve(layer int, k tensor.Tensor, s int) {
+// reserve makes room for s slots in a layer whose keys and values are [B, G, ·, K].
+func (c *Cache) reserve(layer int, like []int, d tensor.DType, dev tensor.Device, s int) {
 	have := 0
 	if c.k[layer].Defined() {
 		have = c.k[layer].Dim(2)
@@ -72,10 +72,10 @@ func (c *Cache) reserve(layer int, k tensor.Tensor, s int) {
 	if have >= s {
 		return
 	}
-	shape := k.Shape()
+	shape := slices.Clone(like)
 	shape[2] = max(s, min(max(2*have, 64), c.max))
 	for _, buffer := range []*tensor.Tensor{&c.k[layer], &c.v[layer]} {
-		grown := tensor.Zeros(k.DType(), k.Device(), shape...)
+		grown := tensor.Zeros(d, dev, shape...)
 		if have > 0 {
 			grown.Narrow(2, 0, have).Copy(*buffer)
 		}
@@ -118,7 +118,7 @@ func (c *Cache) Put(rows []int, from *Cache) {
 	s := slices.Max(from.Lens)
 	for layer := range c.k {
 		k, v := from.k[layer].Narrow(2, 0, s), from.v[layer].Narrow(2, 0, s) // [n, G, S, K]
-		c.reserve(layer, c.k[layer], s)
+		c.reserve(layer, c.k[layer].Shape(), k.DType(), k.Device(), s)
 		at := tensor.Ints(rows, len(rows), 1, 1, 1).OnDevice(k.Device()).Expand(k.Shape()...)
 		c.k[layer].Scatter(0, at, k)
 		c.v[layer].Scatter(0, at, v)

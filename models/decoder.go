@@ -43,6 +43,7 @@ var families = map[string]family{
 // block is one layer.
 type block interface {
 	forward(x tensor.Tensor, at nn.Place) tensor.Tensor // [B, T, D] to [B, T, D]
+	kernel() tensor.DecoderLayer                        // the weights as the decoding kernel takes them
 }
 
 // decoder is the Model of every family.

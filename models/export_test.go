@@ -2,3 +2,6 @@ package models
 
 // ForgetText drops the text that c was read from, so that configs compare by what they mean.
 func (c *Config) ForgetText() { c.raw = nil }
+
+// KernelTakes tells whether Generate computes m with the decoding kernel.
+func KernelTakes(m Model) bool { return kernelTakes(m.(*decoder)) }

@@ -48,3 +48,12 @@ func (l *sandwich) forward(x tensor.Tensor, at nn.Place) tensor.Tensor {
 	x = x.Add(l.AttentionNorm.Forward(l.Attention.Forward(l.Norm.Forward(x), at))) // [B, T, D]
 	return x.Add(l.PostMLP.Forward(l.MLP.Forward(l.PreMLP.Forward(x))))            // [B, T, D]
 }
+
+func (l *sandwich) kernel() tensor.DecoderLayer {
+	k := tensor.DecoderLayer{
+		Norm: l.Norm.Weight, PostNorm: l.AttentionNorm.Weight, MLPNorm: l.PreMLP.Weight, PostMLPNorm: l.PostMLP.Weight,
+	}
+	kernelAttention(&k, l.Attention)
+	kernelMLP(&k, l.MLP)
+	return k
+}

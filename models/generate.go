@@ -59,6 +59,7 @@ func Generate(ctx context.Context, m Model, prompts [][]int, opt GenOptions) ([]
 		return nil, err
 	}
 	g := &generator{m: m, opt: opt, out: make([]Completion, len(prompts)*opt.NPerPrompt), stop: map[int]bool{}}
+	g.opt.BatchSize = min(opt.BatchSize, max(1, len(g.out)))
 	for i := range g.out {
 		g.waiting = append(g.waiting, g.newRow(i, prompts[i/opt.NPerPrompt]))
 	}
@@ -116,9 +117,12 @@ func checkPrompt(c *Config, i int, p []int) error {
 // row is one completion in the making.
 type row struct {
 	index  int
+	source int // of the prompt: its rows are computed once
 	prompt []int
 	limit  int // tokens that it may have
 	rng    *tensor.RNG
+	out    *Completion
+	place  int // in the engine's cache
 }
 
 func (g *generator) newRow(i int, prompt []int) *row {
@@ -127,9 +131,23 @@ func (g *generator) newRow(i int, prompt []int) *row {
 		seed = g.opt.Seeds[i]
 	}
 	return &row{
-		index: i, prompt: prompt, rng: tensor.NewRNG(seed, 0),
+		index: i, source: i / g.opt.NPerPrompt, prompt: prompt, rng: tensor.NewRNG(seed, 0), out: &g.out[i],
 		limit: min(g.opt.MaxNewTokens, g.m.Config().Context()-len(prompt)),
 	}
+}
+
+// last returns the id that the row wrote last.
+func (r *row) last() int { return r.out.IDs[len(r.out.IDs)-1] }
+
+// engine computes a batch whose rows come and go.
+type engine interface {
+	// admit lets rows in, computes their prompts, each once, and returns logits [rows, V].
+	admit(rows []*row) tensor.Tensor
+	// next computes the last ids of all admitted rows and returns logits [rows, V].
+	next(rows []*row) tensor.Tensor
+	// drop forgets a row.
+	drop(r *row)
+	free()
 }
 
 // generator is the state of one Generate.
@@ -138,18 +156,15 @@ type generator struct {
 	opt     GenOptions
 	stop    map[int]bool
 	waiting []*row
-	active  []*row // by place in the cache; nil is a free place
-	kv      *Cache
+	active  []*row
+	engine  engine
 	out     []Completion
 	done    int
 }
 
 func (g *generator) run(ctx context.Context) error {
-	defer func() {
-		if g.kv != nil {
-			g.kv.Free()
-		}
-	}()
+	g.engine = newEngine(g.m, g.opt.BatchSize)
+	defer func() { g.engine.free() }()
 	for g.done < len(g.out) {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -161,181 +176,72 @@ func (g *generator) run(ctx context.Context) error {
 	return nil
 }
 
+// newEngine chooses how to compute m: with the CPU's decoding kernel where it takes the model, else op by op.
+func newEngine(m Model, rows int) engine {
+	if e := newKernelEngine(m, rows); e != nil {
+		return e
+	}
+	return &opsEngine{m: m}
+}
+
 // turn lets waiting prompts in or makes the next token of every active row.
 func (g *generator) turn() error {
-	free := g.opt.BatchSize - g.running()
+	free := g.opt.BatchSize - len(g.active)
+	rows := g.active
+	var logits tensor.Tensor
 	// Prompts are let in by the handful: each admission is a forward pass of its own.
 	if len(g.waiting) > 0 && free >= min(len(g.waiting), max(1, g.opt.BatchSize/8)) {
-		g.admit(min(free, len(g.waiting)))
-		return nil
+		n := min(free, len(g.waiting))
+		rows, g.waiting = g.waiting[:n], g.waiting[n:]
+		logits = g.engine.admit(rows)
+		g.active = append(g.active, rows...)
+	} else {
+		logits = g.engine.next(rows)
 	}
-	if 2*g.running() <= len(g.active) {
-		g.compact()
-	}
-	g.step()
+	g.emit(rows, logits)
 	return nil
 }
 
-// running counts the active rows.
-func (g *generator) running() int {
-	n := 0
-	for _, r := range g.active {
-		if r != nil {
-			n++
-		}
-	}
-	return n
-}
-
-// admit computes n waiting prompts and gives them places.
-func (g *generator) admit(n int) {
-	rows := g.waiting[:n]
-	g.waiting = g.waiting[n:]
-	longest := 0
-	for _, r := range append(slices.Clone(rows), g.active...) {
-		if r != nil {
-			longest = max(longest, len(r.prompt)+r.limit)
-		}
-	}
-	kv, h := g.prefill(rows, longest)
-	if g.running() == 0 {
-		g.swap(kv, slices.Clone(rows))
-	} else {
-		defer kv.Free()
-		g.kv.max = max(g.kv.max, longest)
-		g.place(rows, kv)
-	}
-	g.emit(rows, h)
-}
-
-// prefill computes the prompts of rows, each prompt once, and returns a cache of the rows and the states of their
-// last tokens [rows, D].
-func (g *generator) prefill(rows []*row, longest int) (*Cache, tensor.Tensor) {
-	var prompts [][]int
-	of := make([]int, len(rows)) // the prompt of each row
-	for i, r := range rows {
-		if i == 0 || r.index/g.opt.NPerPrompt != rows[i-1].index/g.opt.NPerPrompt {
-			prompts = append(prompts, r.prompt)
-		}
-		of[i] = len(prompts) - 1
-	}
-	kv := NewCache(g.m.Config(), len(prompts), longest)
-	in := Collate(prompts)
-	h := lastStates(g.m.Hidden(in, kv), in) // [prompts, D]
-	if len(prompts) < len(rows) {
-		kv.Keep(of)
-		h = h.IndexSelect(0, tensor.Ints(of, len(of)).OnDevice(h.Device())) // [rows, D]
-	}
-	return kv, h
-}
-
-// swap makes kv with its rows the batch.
-func (g *generator) swap(kv *Cache, rows []*row) {
-	if g.kv != nil {
-		g.kv.Free()
-	}
-	g.kv, g.active = kv, rows
-}
-
-// place puts new rows into free places, adding places where there are too few.
-func (g *generator) place(rows []*row, kv *Cache) {
-	var free []int
-	for i, r := range g.active {
-		if r == nil {
-			free = append(free, i)
-		}
-	}
-	if missing := len(rows) - len(free); missing > 0 {
-		all := make([]int, 0, len(g.active)+missing)
-		for i := range len(g.active) + missing {
-			all = append(all, min(i, len(g.active)-1)) // a new place begins as a copy of the last one
-		}
-		g.kv.Keep(all)
-		for range missing {
-			free = append(free, len(g.active))
-			g.active = append(g.active, nil)
-		}
-	}
-	free = free[:len(rows)]
-	g.kv.Put(free, kv)
-	for i, place := range free {
-		g.active[place] = rows[i]
-	}
-}
-
-// compact drops the free places.
-func (g *generator) compact() {
-	var keep []int
-	var rows []*row
-	for i, r := range g.active {
-		if r != nil {
-			keep, rows = append(keep, i), append(rows, r)
-		}
-	}
-	if len(keep) < len(g.active) {
-		g.kv.Keep(keep)
-		g.active = rows
-	}
-}
-
-// step makes the next token of every active row. Free places are computed along, and nobody reads them.
-func (g *generator) step() {
-	ids, lens := make([]int, len(g.active)), make([]int, len(g.active))
-	var rows []*row
-	var places []int
-	for i, r := range g.active {
-		if r == nil {
-			continue
-		}
-		written := g.out[r.index].IDs
-		ids[i], lens[i] = written[len(written)-1], 1
-		rows, places = append(rows, r), append(places, i)
-	}
-	in := Input{IDs: tensor.Ints(ids, len(ids), 1), Lens: lens}
-	h := g.m.Hidden(in, g.kv).Select(1, 0) // [B, D]
-	if len(rows) < len(ids) {
-		h = h.IndexSelect(0, tensor.Ints(places, len(places)).OnDevice(h.Device()))
-	}
-	g.emit(rows, h)
-}
-
-// emit draws a token for each row from its state, h [rows, D], and ends the rows that are done.
-func (g *generator) emit(rows []*row, h tensor.Tensor) {
+// emit draws a token for each row from logits [rows, V] and ends the rows that are done.
+func (g *generator) emit(rows []*row, logits tensor.Tensor) {
 	u := make([]float64, len(rows))
 	for i, r := range rows {
 		u[i] = r.rng.Float64()
 	}
-	idsT, logpT := tensor.Sample(g.logits(rows, h), u, g.opt.Sampler)
+	idsT, logpT := tensor.Sample(g.penalised(rows, logits), u, g.opt.Sampler)
 	ids, logp := idsT.Ints(), logpT.Float32s()
-	ended := false
+	before := g.done
 	for i, r := range rows {
-		c := &g.out[r.index]
+		c := r.out
 		c.IDs, c.LogProbs = append(c.IDs, ids[i]), append(c.LogProbs, logp[i])
 		if g.opt.OnToken != nil {
 			g.opt.OnToken(r.index, ids[i], logp[i])
 		}
 		c.Stopped = g.stop[ids[i]] || (g.opt.Ends != nil && g.opt.Ends(c.IDs))
-		if c.Stopped || len(c.IDs) >= r.limit {
-			place := slices.Index(g.active, r)
-			g.active[place], g.kv.Lens[place] = nil, 0
+		if r.ended() {
+			g.engine.drop(r)
 			g.done++
-			ended = true
 		}
 	}
-	if ended && g.opt.Progress != nil {
+	if g.done == before {
+		return
+	}
+	g.active = slices.DeleteFunc(slices.Clone(g.active), (*row).ended)
+	if g.opt.Progress != nil {
 		g.opt.Progress(g.done, len(g.out))
 	}
 }
 
-// logits returns what the tokens of rows are drawn from, h [rows, D] to [rows, V].
-func (g *generator) logits(rows []*row, h tensor.Tensor) tensor.Tensor {
-	logits := g.m.Logits(h)
+func (r *row) ended() bool { return r.out.Stopped || len(r.out.IDs) >= r.limit }
+
+// penalised returns what the tokens of rows are drawn from, given logits [rows, V].
+func (g *generator) penalised(rows []*row, logits tensor.Tensor) tensor.Tensor {
 	if g.opt.RepetitionPenalty == 1 {
 		return logits
 	}
 	prompts, written := make([][]int, len(rows)), make([][]int, len(rows))
 	for i, r := range rows {
-		prompts[i], written[i] = r.prompt, g.out[r.index].IDs
+		prompts[i], written[i] = r.prompt, r.out.IDs
 	}
 	return penalise(logits, prompts, written, g.opt.RepetitionPenalty)
 }

@@ -35,3 +35,10 @@ func (l *preNorm) forward(x tensor.Tensor, at nn.Place) tensor.Tensor {
 	x = x.Add(l.Attention.Forward(l.Norm.Forward(x), at)) // [B, T, D]
 	return x.Add(l.MLP.Forward(l.MLPNorm.Forward(x)))     // [B, T, D]
 }
+
+func (l *preNorm) kernel() tensor.DecoderLayer {
+	k := tensor.DecoderLayer{Norm: l.Norm.Weight, MLPNorm: l.MLPNorm.Weight}
+	kernelAttention(&k, l.Attention)
+	kernelMLP(&k, l.MLP)
+	return k
+}

@@ -70,6 +70,9 @@ func Adapters(module any) iter.Seq[Param] {
 // active tells whether the adapter adds to the map's weight: there is one, and it is not merged.
 func (a *LoRA) active() bool { return a != nil && !a.base.Defined() }
 
+// Adapted tells whether an adapter adds to the map's weight when it is computed.
+func (l *Linear) Adapted() bool { return l.LoRA.active() }
+
 // delta is Scale·x A^T B^T, [..., Out], in x's dtype whatever that of A and B.
 func (a *LoRA) delta(x tensor.Tensor) tensor.Tensor {
 	low := a.Dropout.apply(x.To(a.A.DType()), a.stream).Linear(a.A, tensor.Tensor{}) // [..., rank]

@@ -137,7 +137,9 @@ func (t Tensor) Numel() int {
 func (t Tensor) DType() DType { return DType(libtch.AtScalarType(t.must("dtype"))) }
 
 // Device returns where the elements are.
-func (t Tensor) Device() Device { return Device(libtch.AtDevice(t.must("device"))) }
+//
+// gotch reads the four bytes of the answer as eight; the lower four are right.
+func (t Tensor) Device() Device { return Device(int32(libtch.AtDevice(t.must("device")))) }
 
 // must returns the handle and panics if t is absent: libtorch would crash the process instead.
 func (t Tensor) must(op string) libtch.Ctensor {

@@ -374,3 +374,11 @@ func TestLincomb(t *testing.T) {
 		assert.True(t, mix(tensor.Float32, []float64{1, 0}, a, inf).Equal(a), "weight 0 is not looked at")
 	})
 }
+
+func TestDevice(t *testing.T) {
+	run(t, func() {
+		x := tensor.Ones(tensor.Float32, tensor.CPU, 2)
+		assert.Equal(t, tensor.CPU, x.Device())
+		assert.Equal(t, x, x.OnDevice(tensor.CPU), "nothing is copied")
+	})
+}

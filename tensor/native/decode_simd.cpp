@@ -1,0 +1,91 @@
+// Compiles the kernels for each instruction set and picks one at run time.
+// Contraction: see madd in decode_kernels.h. O3: whole tiles are kept in registers only when their loops are unrolled.
+#pragma GCC optimize("O3", "fp-contract=off")
+#include "decode_simd.h"
+
+#include <math.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace sn {
+
+namespace base {
+#define VL 4
+#include "decode_kernels.h"
+#undef VL
+}  // namespace base
+
+#if defined(__x86_64__)
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+namespace avx2 {
+#define VL 8
+#include "decode_kernels.h"
+#undef VL
+}  // namespace avx2
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,prefer-vector-width=512")
+namespace avx512 {
+#define VL 16
+#include "decode_kernels.h"
+#undef VL
+}  // namespace avx512
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,prefer-vector-width=512")
+namespace avx512_bf16 {
+#define VL 16
+#define SN_DOT_BF16
+#include "decode_kernels.h"
+#undef SN_DOT_BF16
+#undef VL
+}  // namespace avx512_bf16
+#pragma GCC pop_options
+#endif
+
+namespace {
+
+template <class T>
+Kernels<T> choose() {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+              __builtin_cpu_supports("avx512dq");
+  if (wide && __builtin_cpu_supports("avx512bf16")) return avx512_bf16::kernels<T>();
+  if (wide) return avx512::kernels<T>();
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::kernels<T>();
+#endif
+  return base::kernels<T>();
+}
+
+}  // namespace
+
+template <>
+const Kernels<float>& kernels<float>() {
+  static const Kernels<float> k = choose<float>();
+  return k;
+}
+template <>
+const Kernels<bf16>& kernels<bf16>() {
+  static const Kernels<bf16> k = choose<bf16>();
+  return k;
+}
+
+float to_float(float x) { return x; }
+float to_float(bf16 x) { return base::widen(x); }
+template <>
+float from_float<float>(float x) {
+  return x;
+}
+template <>
+bf16 from_float<bf16>(float x) {
+  bf16 y;
+  base::narrow(x, &y);
+  return y;
+}
+
+}  // namespace sn

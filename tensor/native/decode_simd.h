@@ -1,0 +1,33 @@
+// The table of vector kernels that fits this processor.
+#pragma once
+#include <cstdint>
+
+namespace sn {
+
+struct bf16 {
+  uint16_t bits;
+};
+
+// Kernels<T> compute on weights and activations of type T, float or bf16, and sum in float; see decode_kernels.h.
+template <class T>
+struct Kernels {
+  void (*product)(float* y, int64_t ldy, const T* x, int64_t ldx, int64_t n, const T* w, int64_t ldw, int64_t m, int64_t K);
+  void (*finish)(float* y, int64_t ldy, int64_t n, const T* bias, int64_t m);
+  void (*norm)(T* y, const float* x, const T* w, int64_t n, float eps, bool plus_one);
+  void (*norm_wide)(float* y, const float* x, const T* w, int64_t n, float eps, bool plus_one);
+  void (*rotate)(T* y, const float* x, const float* cos, const float* sin, int64_t K);
+  float (*exp_all)(float* p, int64_t n);
+  void (*mix)(T* y, const float* p, float total, const T* v, int64_t n, int64_t K);
+  void (*gate)(T* y, const float* g, const float* u, int64_t n, int act);
+};
+
+template <class T>
+const Kernels<T>& kernels();
+
+// Narrowing and widening outside the kernels.
+float to_float(float x);
+float to_float(bf16 x);
+template <class T>
+T from_float(float x);
+
+}  // namespace sn
