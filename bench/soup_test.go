@@ -1,6 +1,6 @@
 package bench
 
-// Mixing weights: the kernel on one tensor, and a soup of three members read from disk.
+// Mixing weights: the kernel and every operator on one tensor, and a soup of three members read from disk.
 
 import (
 	"fmt"
@@ -32,6 +32,49 @@ func BenchmarkLincomb(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkOperators mixes one tensor of two members, with a base where the operator reads one. Bytes are those of the
+// inputs and the result, once each: what an operator reads twice, or computes, shows as fewer GB/s.
+func BenchmarkOperators(b *testing.B) {
+	half := soup.Fixed(.5, .5)
+	for _, c := range []struct {
+		name   string
+		base   bool
+		recipe soup.Recipe
+	}{
+		{"linear", false, soup.Linear(half)},
+		{"slerp", false, soup.Slerp(half)},
+		{"slerp-base", true, soup.Slerp(half)},
+		{"task-arithmetic", true, soup.TaskArithmetic(half, 1)},
+		{"ties", true, soup.TIES(half, .2, 1, soup.AgreeingMean)},
+		{"dare-linear", true, soup.DARE(half, .5, 1, soup.AllSigns, soup.ByDensity, 1)},
+		{"dare-ties-l1", true, soup.DARE(half, .5, 1, soup.AgreeingSum, soup.ByL1, 1)},
+		{"model-stock", true, soup.ModelStock()},
+		{"liti", true, soup.LITI(soup.Linear(half), .3)},
+	} {
+		b.Run(c.name+"/2x1024x1024", func(b *testing.B) {
+			run(b, func() error {
+				into, base := normal(1024, 1024), normal(1024, 1024)
+				in := soup.Inputs{Name: "w", Members: []tensor.Tensor{noisy(base, 2), noisy(base, 3)}}
+				size := bytesOf(in.Members...) + bytesOf(into)
+				if c.base {
+					in.Base, size = base, size+bytesOf(base)
+				}
+				err := inference(b, func() tensor.Tensor {
+					c.recipe(into, in)
+					return into
+				})
+				bytes(b, size)
+				return err
+			})
+		})
+	}
+}
+
+// noisy is a fine-tune of a weight.
+func noisy(t tensor.Tensor, seed uint64) tensor.Tensor {
+	return t.Add(tensor.Randn(seed, t.Shape()...).To(t.DType()).OnDevice(t.Device()).MulScalar(.1))
 }
 
 func BenchmarkSoup(b *testing.B) {
