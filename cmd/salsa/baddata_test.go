@@ -72,7 +72,7 @@ func TestBadOptions(t *testing.T) {
 		{"no batch", sft + "--batch-size 0", nil, []string{"--batch-size: 0 is out of range; it must be >=1"}},
 		{"all held out", sft + "--holdout 1", nil, []string{"--holdout: 1 is out of range"}},
 		{"new tokens beyond the context", "generate --out OUT.jsonl --model @sft1 --data @prompts.jsonl --max-new-tokens 64", nil, []string{"--max-new-tokens 64 leaves no room for a prompt in the context of 64 tokens"}},
-		{"no new tokens", "generate --out OUT.jsonl --model @sft1 --data @prompts.jsonl --max-new-tokens 0", nil, []string{"--max-new-tokens: 0 is out of range"}},
+		{"no new tokens", "generate --out OUT.jsonl --model @sft1 --data @prompts.jsonl --max-new-tokens -1", nil, []string{"--max-new-tokens: -1 is out of range"}},
 		{"no samples", genLine + "--model @sft1 --data @prompts.jsonl --samples 0", nil, []string{"--samples: 0 is out of range"}},
 		{"new tokens of PPO", "ppo --out OUT --model @sft1 --reference @sft1 --reward-model @rm --data @prompts.jsonl --max-new-tokens 99", nil, []string{"--max-new-tokens 99 leaves no room"}},
 		{"prompt and completion of PPO", ppo + "--reference @sft1 --max-length 62", nil, []string{"--max-length 62 and --max-new-tokens 4 do not fit the context of 64 tokens"}},
