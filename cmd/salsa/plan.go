@@ -22,7 +22,7 @@ func newPlanCmd() *cobra.Command {
 		RunE: needCommand,
 	}
 	cmd.AddCommand(planCmd("sft", job.DefaultSFT, job.PlanSFT), planCmd("reward", job.DefaultReward, job.PlanReward),
-		planCmd("ppo", job.DefaultPPO, job.PlanPPO))
+		planCmd("ppo", job.DefaultPPO, job.PlanPPO), planCmd("dpo", job.DefaultDPO, job.PlanDPO))
 	return cmd
 }
 

@@ -41,7 +41,7 @@ func newRunCmd() *cobra.Command {
 	fs.StringVar(&f.out, "out", "", "run folder `DIR` (default runs/ and the recipe's name)")
 	fs.StringArrayVar(&f.vars, "var", nil, "value of a recipe variable, `NAME=VALUE`; may be repeated")
 	fs.StringArrayVar(&f.sets, "set", nil, "value of a stage's option, `STAGE.KEY=VALUE`, STAGE a name or *; may be repeated")
-	fs.BoolVar(&f.dryRun, "dry-run", false, "check everything, print the plan and change nothing")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "check everything, print the plan and the memory of its stages, and change nothing")
 	return cmd
 }
 
@@ -72,7 +72,10 @@ func runRecipe(cmd *cobra.Command, path string, f runFlags, kinds map[string]sta
 	}
 	if f.dryRun {
 		runner.Console = cmd.OutOrStdout()
-		return runner.Preview()
+		if err := runner.Preview(); err != nil {
+			return err
+		}
+		return printMemory(cmd.OutOrStdout(), plan)
 	}
 	if err := runner.Run(cmd.Context()); err != nil {
 		return err

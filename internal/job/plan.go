@@ -6,6 +6,7 @@ package job
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"salsa/internal/fault"
@@ -67,11 +68,14 @@ func newPlanner(command string, b *Base) (*planner, error) {
 	if err != nil {
 		return nil, fault.Inputf("--dtype: %w", err)
 	}
-	dev, err := tensor.OpenDevice(b.Device)
-	if err != nil {
-		return nil, err
+	p := &planner{elem: int64(d.Size())}
+	if !strings.HasPrefix(b.Device, "cuda") { // a plan for a GPU needs none
+		dev, err := tensor.OpenDevice(b.Device)
+		if err != nil {
+			return nil, err
+		}
+		p.cpu = dev == tensor.CPU
 	}
-	p := &planner{elem: int64(d.Size()), cpu: dev == tensor.CPU}
 	p.Command, p.DType, p.Process, p.Free = command, d.String(), processBytes, lookAround().FreeMemory
 	return p, nil
 }
@@ -95,6 +99,41 @@ func (p *planner) network(role, folder string, declared []models.WeightInfo, tra
 		p.stored = max(p.stored, stored)
 	}
 	p.Roles = append(p.Roles, r)
+}
+
+// learner adds a network that learns: all of it, or with l adapters over weights that stay as they are. A view of the
+// policy, which is the first role, has adapters of its own over the policy's weights.
+func (p *planner) learner(role, folder string, declared []models.WeightInfo, l *LoRA, view bool) {
+	p.network(role, folder, declared, l.LoRARank == 0)
+	if l.LoRARank == 0 {
+		return
+	}
+	r := &p.Roles[len(p.Roles)-1]
+	added := l.parameters(declared)
+	if view {
+		r.Weights = 0
+	}
+	r.Parameters += added
+	r.Weights += added * p.elem
+	r.Gradients, r.Moments = added*p.elem, 2*4*added
+	if p.elem != 4 {
+		r.Masters = 4 * added
+	}
+}
+
+// parameters counts what adapters add to a network: rank·(in + out) for each map, and a scorer's head, which learns too.
+func (l *LoRA) parameters(declared []models.WeightInfo) (total int64) {
+	for _, w := range declared {
+		name := strings.TrimSuffix(w.Name, ".weight")
+		wanted := len(l.LoRATargets) == 0 || slices.ContainsFunc(l.LoRATargets, func(t string) bool { return t == "all-linear" || strings.HasSuffix(name, "."+t) })
+		switch {
+		case strings.HasPrefix(w.Name, "score."):
+			total += w.Bytes / int64(w.DType.Size())
+		case strings.HasPrefix(w.Name, "model.layers.") && len(w.Shape) == 2 && wanted:
+			total += int64(l.LoRARank) * int64(w.Shape[0]+w.Shape[1])
+		}
+	}
+	return total
 }
 
 // sum adds up one column of the roles.
@@ -125,6 +164,11 @@ func (p *planner) phase(name string, resident int64, working ...PlanItem) {
 	if ph.Total > p.Peak {
 		p.Peak, p.PeakPhase = ph.Total, name
 	}
+}
+
+// Summary is the plan in one line.
+func (p *Plan) Summary() string {
+	return fmt.Sprintf("%s in phase %s, %s, %s", humanBytes(p.Peak), p.PeakPhase, p.DType, p.Rows)
 }
 
 // WriteText implements Shown.

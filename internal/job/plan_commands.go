@@ -39,12 +39,12 @@ func PlanSFT(_ context.Context, o *SFTOptions) (*Plan, error) {
 	} else if t, err = longest(p, &o.Data, t, enc.SFT, func(x data.Example) int { return len(x.IDs) }); err != nil {
 		return nil, err
 	}
-	p.network("model", dir, cfg.Declared(), true)
+	p.learner("model", dir, cfg.Declared(), &o.LoRA, false)
 	micro, parts := microBatch(&o.Common)
 	p.phase("load", p.weights(), p.loadWork(cfg)...)
 	n := micro * int64(t)
 	p.learn(PlanItem{"activations", p.activations(cfg, n, int64(t), o.GradientCheckpointing)},
-		PlanItem{"log-probabilities", p.head(cfg, n, true) + p.spareGradients(cfg, parts)})
+		PlanItem{"log-probabilities", p.head(cfg, n, true) + o.spare(p, cfg, parts)})
 	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(cfg)})
 	return &p.Plan, nil
 }
@@ -68,10 +68,10 @@ func PlanReward(_ context.Context, o *RewardOptions) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.network("reward model", o.Model, cfg.DeclaredScorer(), true)
+	p.learner("reward model", o.Model, cfg.DeclaredScorer(), &o.LoRA, false)
 	micro, parts := microBatch(&o.Common)
 	p.phase("load", p.weights(), p.loadWork(cfg)...)
-	p.learn(PlanItem{"activations", p.activations(cfg, 2*micro*int64(t), int64(t), o.GradientCheckpointing) + p.spareGradients(untied(cfg), parts)})
+	p.learn(PlanItem{"activations", p.activations(cfg, 2*micro*int64(t), int64(t), o.GradientCheckpointing) + o.spare(p, untied(cfg), parts)})
 	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(cfg)})
 	return &p.Plan, nil
 }
@@ -81,6 +81,14 @@ func untied(c *models.Config) *models.Config {
 	d := *c
 	d.Tied = false
 	return &d
+}
+
+// spare are the gradients of embeddings that exist beside their sum; adapters leave embeddings as they are.
+func (t *Training) spare(p *planner, c *models.Config, parts int64) int64 {
+	if t.LoRARank > 0 {
+		return 0
+	}
+	return p.spareGradients(c, parts)
 }
 
 // PlanPPO predicts the memory of `salsa ppo`.
@@ -113,7 +121,7 @@ func PlanPPO(_ context.Context, o *PPOOptions) (*Plan, error) {
 	micro, parts := microBatch(&trainers.Common{BatchSize: o.BatchSize / o.MiniBatches, MicroBatchSize: o.MicroBatchSize})
 	scoring, _ := microBatch(&o.Common)
 	load := p.loadWork(policy, value)
-	if len(ref.Dirs) > 1 && !o.MKL { // the members' pages are mapped while the soup is mixed
+	if len(ref.Dirs) > 1 && !o.MKL && p.cpu { // the members' pages are mapped while the soup is mixed
 		load = append(load, PlanItem{"soup members", int64(len(ref.Dirs)) * p.Roles[1].Weights})
 	}
 	p.phase("load", p.weights(), load...)
@@ -124,19 +132,23 @@ func PlanPPO(_ context.Context, o *PPOOptions) (*Plan, error) {
 		PlanItem{"log-probabilities", p.head(policy, scoring*fresh, false)})
 	p.learn(PlanItem{"policy's activations", p.activations(policy, micro*t, t, o.GradientCheckpointing)},
 		PlanItem{"value network's activations", p.activations(value, micro*t, t, o.GradientCheckpointing)},
-		PlanItem{"log-probabilities", p.head(policy, micro*fresh, true) + p.spareGradients(policy, parts) + p.spareGradients(untied(value), parts)})
+		PlanItem{"log-probabilities", p.head(policy, micro*fresh, true) + o.spare(p, policy, parts) + o.spare(p, untied(value), parts)})
 	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(policy, value)})
 	return &p.Plan, nil
 }
 
 // addNetworks lists the networks of a PPO run and returns the value network's config.
 func (o *PPOOptions) addNetworks(p *planner, ref soup.Expr, policy *models.Config) (*models.Config, error) {
-	p.network("policy", o.Model, policy.Declared(), true)
+	p.learner("policy", o.Model, policy.Declared(), &o.LoRA, false)
 	first, err := models.ReadConfig(ref.Dirs[0])
 	if err != nil {
 		return nil, err
 	}
 	for _, name := range references(ref, o.MKL) {
+		if o.viewed(name) {
+			p.network("reference, the policy's weights", name, nil, false)
+			continue
+		}
 		p.network("reference", name, first.Declared(), false)
 	}
 	scorer, err := o.expression()
@@ -154,11 +166,14 @@ func (o *PPOOptions) addNetworks(p *planner, ref soup.Expr, policy *models.Confi
 	if err != nil {
 		return nil, err
 	}
-	p.network("value network", valueDir, value.DeclaredScorer(), true)
+	p.learner("value network", valueDir, value.DeclaredScorer(), &o.LoRA, true)
 	if err := p.rewarders(scorer); err != nil {
 		return nil, err
 	}
 	for _, dir := range o.watchedDirs(ref, o.MKL) {
+		if o.viewed(dir) {
+			continue
+		}
 		cfg, err := models.ReadConfig(dir)
 		if err != nil {
 			return nil, err
@@ -174,6 +189,11 @@ func references(ref soup.Expr, mkl bool) []string {
 		return ref.Dirs
 	}
 	return []string{ref.String()}
+}
+
+// viewed tells whether a folder is the model that the policy's adapters lie on, of which no second copy is loaded.
+func (o *PPOOptions) viewed(dir string) bool {
+	return o.LoRARank > 0 && filepath.Clean(dir) == filepath.Clean(o.Model)
 }
 
 // watchedDirs lists the folders that watched loads, each once, but for a reference that is in memory already.
@@ -245,8 +265,11 @@ func microBatch(c *trainers.Common) (size, parts int64) {
 }
 
 // loadWork is what loading takes beside the weights: the file's pages where it is stored in another type, else the
-// check of the largest weight.
+// check of the largest weight. With a GPU both are the host's, of which a plan for a GPU says nothing.
 func (p *planner) loadWork(configs ...*models.Config) []PlanItem {
+	if !p.cpu {
+		return nil
+	}
 	return []PlanItem{{"files", p.stored}, {"checks", 2 * p.largest(configs...)}}
 }
 

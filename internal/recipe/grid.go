@@ -137,7 +137,7 @@ func (d *document) tuned(item, grid, tuning *options.Node) ([]*options.Node, err
 	if with == nil {
 		with = mapping(item)
 	}
-	d.tunes[name.Text+"-tune"] = name.Text
+	d.tunes[name.Text+"-tune"], d.best = name.Text, append(d.best, name.Text)
 	runs := without(item, "tune", "seeds")
 	runs.Put("name", at(item, name.Text+"-tune"))
 	runs.Put("grid", grid)
@@ -173,6 +173,23 @@ func (d *document) tuned(item, grid, tuning *options.Node) ([]*options.Node, err
 	last := without(item, "tune")
 	last.Put("with", final)
 	return []*options.Node{runs, choice, last}, nil
+}
+
+// allTuned lists the stages that ${tuned} or ${choices} stands for, all that items with tune unfold into.
+func (x *expander) allTuned(ref string, st *Stage) ([]string, error) {
+	var out []string
+	for _, name := range x.doc.best {
+		target := name + "-*"
+		if ref == "choices" {
+			target = name + "-choice"
+		}
+		names, err := x.names(target, st)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, names...)
+	}
+	return out, nil
 }
 
 // at is a value that the recipe makes up in the place of n.

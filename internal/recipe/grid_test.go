@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -48,7 +49,7 @@ stages:
     seeds: [1, 2]
     tune: {learning_rate: [0.1, 0.2, 0.3]}
     with: {model: "${stage:start}", max_steps: "${steps}"}
-  - {name: end, kind: soup, with: {models: "${stage:m}"}}
+  - {name: end, kind: soup, with: {models: "${tuned}"}}
 `
 
 func TestTuneUnfolds(t *testing.T) {
@@ -64,6 +65,10 @@ func TestTuneUnfolds(t *testing.T) {
 	assert.Equal(t, trainKind{Model: "runs/r/stages/start", Reference: "x", Steps: 6, Rate: 1e-6, Seed: 2, Out: "runs/r/stages/m-seed2"},
 		*final.Options.(*trainKind), "until the choice is made the option holds its default")
 	assert.Equal(t, []string{"start", "m-choice"}, final.Needs)
+	assert.Equal(t, []string{"runs/r/stages/m-seed1", "runs/r/stages/m-seed2"}, p.find("end").Options.(*soupKind).Models)
+	p, err = load(t, strings.Replace(tuned, "${tuned}", "${choices}", 1), Params{})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"runs/r/stages/m-choice"}, p.find("end").Options.(*soupKind).Models)
 
 	p, err = load(t, tuned, Params{Sets: []string{"m.learning_rate=0.7"}})
 	require.NoError(t, err)

@@ -303,15 +303,20 @@ func (x *expander) stageScope(st *Stage) scope {
 			return scalar(strconv.FormatInt(*st.Seed, 10)), true, nil
 		}
 		target, ok := strings.CutPrefix(ref, "stage:")
-		if !ok {
+		names, err := []string(nil), error(nil)
+		switch {
+		case ref == "tuned" || ref == "choices":
+			names, err = x.allTuned(ref, st)
+		case ok:
+			names, err = x.names(target, st)
+		default:
 			return nil, false, nil
 		}
-		names, err := x.names(target, st)
 		if err != nil {
 			return nil, false, err
 		}
 		st.need(names)
-		if len(names) == 1 && !strings.HasSuffix(target, "-*") {
+		if ok && len(names) == 1 && !strings.HasSuffix(target, "-*") {
 			return scalar(filepath.Join(x.run, "stages", names[0])), true, nil
 		}
 		list := &options.Node{Kind: options.List}

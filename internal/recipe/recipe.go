@@ -15,7 +15,8 @@
 //
 // `with` holds the options of the kind, read as strictly as --config reads them. Everything is checked before the
 // first stage runs. `grid: {key: [a, b]}` beside with repeats a stage as NAME-grid1, NAME-grid2; `tune: {key: [a, b]}`
-// has the best of a grid chosen, see grid.go and choice.go. References: ${name} a variable, ${env:NAME}, ${stage:NAME} a stage's output folder, ${seed},
+// has the best of a grid chosen, see grid.go and choice.go, and ${tuned} and ${choices} are the folders of all such
+// stages and of their choices. References: ${name} a variable, ${env:NAME}, ${stage:NAME} a stage's output folder, ${seed},
 // ${recipe_dir}, ${run_dir}, ${choice:STAGE.key} a setting that a stage of kind select has chosen; $${ is a literal ${. ${stage:NAME} of a stage with seeds is the sibling of the same seed
 // where the referring stage has that seed too, else the list of all; ${stage:NAME-*} is always the list of all.
 //
@@ -48,6 +49,7 @@ type document struct {
 	vars   []variable
 	items  []*options.Node   // the stages as written
 	tunes  map[string]string // NAME-tune → NAME, for items with `tune`
+	best   []string          // their names, in the order of the file
 	stages []*stageSpec      // the stages as read by readStages, once variables have values
 }
 

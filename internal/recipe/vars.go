@@ -20,7 +20,7 @@ type variable struct {
 }
 
 // builtin names are always defined and cannot be variables.
-var builtin = []string{"seed", "recipe_dir", "run_dir"}
+var builtin = []string{"seed", "recipe_dir", "run_dir", "tuned", "choices"}
 
 func parseVars(n *options.Node) ([]variable, error) {
 	if n == nil || n.Kind == options.Null {
