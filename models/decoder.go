@@ -95,6 +95,9 @@ func (d *decoder) Config() *Config { return d.cfg }
 
 // Hidden implements Model.
 func (d *decoder) Hidden(in Input, kv *Cache) tensor.Tensor {
+	if in.Start != nil {
+		return moved(d.Hidden(in.aligned(), kv), in.Start, -1)
+	}
 	e := d.Trunk.Embed.Weight
 	in = in.onDevice(e.Device())
 	ways := newPlaces(d.cfg, in, kv)

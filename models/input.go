@@ -8,13 +8,16 @@ import (
 	"salsa/tensor"
 )
 
-// Input is a batch of rows, padded on the right. Padding needs no mask: attention is causal, so no token sees
-// it, and its own states are read by nobody.
+// Input is a batch of rows, padded on the right unless Start says otherwise. Padding needs no mask: attention is
+// causal, so no token sees it, and its own states are read by nobody.
 type Input struct {
 	IDs  tensor.Tensor // [B, T] int64
 	Pos  tensor.Tensor // [B, T] int64 positions; absent: 0, 1, … from the row's or document's first token
 	Seg  tensor.Tensor // [B, T] int64 document of each token of packed rows; absent: a row is a document
 	Lens []int         // [B] tokens of each row without padding; nil: all T
+	// Start is [B] the column of each row's first token, for batches that come padded on the left; nil: 0. Such rows are
+	// moved to the left edge and their states back, so they compute the same bits. It goes without Pos and Seg.
+	Start []int
 }
 
 func (in Input) onDevice(d tensor.Device) Input {
@@ -94,7 +97,15 @@ type Targets struct {
 // TargetsOf collects the tokens for which mask[b][t] holds, or all but each row's first if mask is nil, in the
 // layout of Collate(rows). A row's first token cannot be a target: nothing predicts it.
 func TargetsOf(rows [][]int, mask [][]bool) Targets {
-	t := width(rows)
+	return targetsOf(rows, mask, width(rows), Input{})
+}
+
+// Targets is TargetsOf in the layout of the batch, whose rows without padding are rows.
+func (in Input) Targets(rows [][]int, mask [][]bool) Targets {
+	return targetsOf(rows, mask, in.IDs.Dim(1), in)
+}
+
+func targetsOf(rows [][]int, mask [][]bool, t int, in Input) Targets {
 	var index, ids, of []int
 	for b, row := range rows {
 		for i, id := range row {
@@ -104,7 +115,7 @@ func TargetsOf(rows [][]int, mask [][]bool) Targets {
 			case i == 0:
 				panic(&tensor.Error{Op: "targets", Msg: fmt.Sprintf("row %d: its first token is marked as a target, and nothing predicts it", b)})
 			}
-			index, ids, of = append(index, b*t+i-1), append(ids, id), append(of, b)
+			index, ids, of = append(index, b*t+in.start(b)+i-1), append(ids, id), append(of, b)
 		}
 	}
 	return Targets{Index: tensor.Ints(index, len(index)), IDs: tensor.Ints(ids, len(ids)), Rows: of}

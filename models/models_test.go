@@ -28,6 +28,8 @@ type golden struct {
 	Rows       [][]int
 	LogProbs   [][]float64 `json:"token_logprobs"`
 	Scores     []float64
+	Left       batch
+	Right      batch
 	Hidden     []struct {
 		Row, Position int
 		Values        []float64
@@ -45,6 +47,13 @@ type golden struct {
 		Scaling   float64   `json:"attention_scaling"`
 		InvFreq   []float64 `json:"inv_freq"`
 	}
+}
+
+// batch is the golden rows padded to one batch.
+type batch struct {
+	IDs, Mask [][]int
+	LogProbs  [][]float64 `json:"token_logprobs"`
+	Scores    []float64
 }
 
 func readGolden(t *testing.T, path string) golden {
@@ -80,9 +89,13 @@ func load(t *testing.T, dir string, opt models.Options) models.Model {
 // logProbs returns the token log-probabilities of rows computed as one batch, row by row.
 func logProbs(m models.Model, rows [][]int) [][]float64 {
 	at := models.TargetsOf(rows, nil)
-	lp := models.LogProbs(m, models.Collate(rows), at, 1).LogP
-	out := make([][]float64, len(rows))
-	for i, v := range lp.Float64s() {
+	return byRow(at, models.LogProbs(m, models.Collate(rows), at, 1).LogP)
+}
+
+// byRow splits values of targets [N] by row.
+func byRow(at models.Targets, x tensor.Tensor) [][]float64 {
+	out := make([][]float64, at.Rows[len(at.Rows)-1]+1)
+	for i, v := range x.Float64s() {
 		out[at.Rows[i]] = append(out[at.Rows[i]], v)
 	}
 	return out

@@ -121,7 +121,7 @@ func lastStates(h tensor.Tensor, in Input) tensor.Tensor {
 		if n == 0 {
 			panic(&tensor.Error{Op: "last token", Shapes: [][]int{h.Shape()}, Msg: "a row is empty"})
 		}
-		index = append(index, b*t+n-1)
+		index = append(index, b*t+in.start(b)+n-1)
 	}
 	at := tensor.Ints(index, len(index)).OnDevice(h.Device())
 	return h.Reshape(-1, h.Dim(-1)).IndexSelect(0, at)
