@@ -5,6 +5,7 @@ package bench
 import (
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"syscall"
 	"testing"
@@ -53,12 +54,14 @@ func run(b *testing.B, fn func() error) {
 // only when that tensor is there: a GPU runs behind the host.
 func loop(b *testing.B, fn func() tensor.Tensor) error {
 	b.ReportAllocs()
-	defer usage(b)()
+	used := newUsage(b)
+	defer used.report()
 	for b.Loop() {
 		err := tensor.Scope(func() error {
 			sync(fn())
 			return nil
 		})
+		used.lap()
 		if err != nil {
 			return err
 		}
@@ -66,18 +69,36 @@ func loop(b *testing.B, fn func() tensor.Tensor) error {
 	return nil
 }
 
-// usage reports, when its result is called, the processor time and the page faults of an iteration since: on a
-// machine that others load, they say more than the clock.
-func usage(b *testing.B) func() {
-	var before, after syscall.Rusage
-	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &before)
-	return func() {
-		_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
-		n := float64(b.N)
-		b.ReportMetric(float64(after.Utime.Nano()-before.Utime.Nano())/n, "user-ns/op")
-		b.ReportMetric(float64(after.Stime.Nano()-before.Stime.Nano())/n, "sys-ns/op")
-		b.ReportMetric(float64(after.Minflt-before.Minflt)/n, "faults/op")
-	}
+// usage reports the processor time and the page faults of iterations: on a machine that others load, they say more
+// than the clock, and the least time says most.
+type usage struct {
+	b      *testing.B
+	before syscall.Rusage // of all iterations
+	last   syscall.Rusage
+	least  int64 // ns of the cheapest iteration so far
+}
+
+func cpuTime(r *syscall.Rusage) int64 { return r.Utime.Nano() + r.Stime.Nano() }
+
+func newUsage(b *testing.B) *usage {
+	u := &usage{b: b, least: math.MaxInt64}
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u.before)
+	u.last = u.before
+	return u
+}
+
+// lap ends an iteration.
+func (u *usage) lap() {
+	was := cpuTime(&u.last)
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u.last)
+	u.least = min(u.least, cpuTime(&u.last)-was)
+}
+
+func (u *usage) report() {
+	n := float64(u.b.N)
+	u.b.ReportMetric(float64(u.least), "least-cpu-ns/op")
+	u.b.ReportMetric(float64(cpuTime(&u.last)-cpuTime(&u.before))/n, "cpu-ns/op")
+	u.b.ReportMetric(float64(u.last.Minflt-u.before.Minflt)/n, "faults/op")
 }
 
 // inference is loop without autograd.

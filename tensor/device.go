@@ -34,8 +34,12 @@ var (
 
 // OpenDevice resolves auto|cpu|cuda[:N]. It must be the first libtorch call of the process: libtorch caches
 // the absence of CUDA for good once asked. auto takes the first GPU when the machine has a driver and the
-// libraries, and the CPU otherwise; cuda fails with one line when there is none.
+// libraries, and the CPU otherwise; cuda fails with one line when there is none. SALSA_GEMM, if set, chooses the
+// kernels of the CPU's matrix products.
 func OpenDevice(name string) (Device, error) {
+	if err := gemmFromEnvironment(); err != nil {
+		return CPU, err
+	}
 	if name == "cpu" {
 		return CPU, nil
 	}

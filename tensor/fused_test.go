@@ -146,6 +146,31 @@ func TestLinearLogProbFor(t *testing.T) {
 	}
 }
 
+// TestLinearLogProbForTakesGradientsEarly: once the forward pass is over the weights are not needed, so that changing
+// them changes no gradient; the plain call, which computes the logits again, would be refused by autograd.
+func TestLinearLogProbForTakesGradientsEarly(t *testing.T) {
+	run(t, func() {
+		const n = tensor.LogProbChunk + 1
+		ids := tensor.Ints(make([]int, n), n)
+		grad := func(expect float64) (g tensor.Tensor, err error) {
+			h, w := tensor.Randn(3, n, 6).RequireGrad(true), tensor.Randn(4, 37, 6).RequireGrad(true)
+			loss := tensor.LinearLogProbFor(h, w, ids, 1, 0, expect).LogP.Sum().MulScalar(-.25)
+			if err := tensor.NoGrad(func() error { w.Copy(tensor.Randn(5, 37, 6)); return nil }); err != nil {
+				return g, err
+			}
+			err = tensor.Try(func() { tensor.Backward(loss) })
+			return h.Grad(), err
+		}
+		_, err := grad(0)
+		assert.ErrorContains(t, err, "modified by an inplace operation")
+		early, err := grad(-.25)
+		assert.NoError(t, err)
+		h, w := tensor.Randn(3, n, 6).RequireGrad(true), tensor.Randn(4, 37, 6).RequireGrad(true)
+		tensor.Backward(tensor.LinearLogProb(h, w, ids, 1, 0).LogP.Sum().MulScalar(-.25))
+		assert.Less(t, worst(h.Grad(), early), 1e-6)
+	})
+}
+
 // TestLinearLogProbTypes holds rows that fill no vector, and bf16, to float64.
 func TestLinearLogProbTypes(t *testing.T) {
 	for _, dt := range bothTypes {

@@ -206,6 +206,7 @@ struct Fast : Function<Fast> {
     // One chunk's logits are within the memory that backward needs anyhow.
     if (!grads && (need_h || need_w) && n <= chunk) ctx->saved_data["logits"] = buf;
     ctx->mark_non_differentiable({k.correct});
+    ctx->set_materialize_grads(false);  // what nobody asks for stays absent instead of becoming zeros
     return {k.logp, k.entropy, k.correct};
   }
 
@@ -234,6 +235,7 @@ struct Fast : Function<Fast> {
 
   static variable_list backward(AutogradContext* ctx, variable_list grad) {
     Tensor dh, dw, none;
+    if (!grad[0].defined() && !grad[1].defined()) return {none, none, none, none, none, none, none, none, none};
     if (foreseen(ctx, grad, &dh, &dw)) return {dh, dw, none, none, none, none, none, none, none};
     auto saved = ctx->get_saved_variables();
     Work k{saved[0], saved[1], saved[2], none, saved[3], saved[4], none, Head{}, ctx->saved_data["chunk"].toInt()};
@@ -287,6 +289,7 @@ struct Plain : Function<Plain> {
     ctx->saved_data["softcap"] = softcap;
     ctx->saved_data["chunk"] = chunk;
     ctx->mark_non_differentiable({correct});
+    ctx->set_materialize_grads(false);
     return {logp, entropy, correct};
   }
   static variable_list backward(AutogradContext* ctx, variable_list grad) {
