@@ -3,6 +3,7 @@ package job
 // Options that all jobs share, and the frame they run in.
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -97,7 +98,7 @@ func openRun(t *Training, opts any) (*runFolder, error) {
 		return nil, err
 	}
 	r := &runFolder{dir: t.Out, opts: opts, lock: lock}
-	if err := sameRun(r.path(checkpoint.RunFile), opts); err != nil {
+	if err := errors.Join(sameRun(r.path(checkpoint.RunFile), opts), sameKernels(r.path(kernelsFile))); err != nil {
 		r.close()
 		return nil, err
 	}
@@ -122,7 +123,10 @@ func (r *runFolder) begin() error {
 	if _, err := checkpoint.CleanStale(r.dir); err != nil {
 		return err
 	}
-	if err := checkpoint.WriteFileAtomic(r.path(checkpoint.RunFile), options.Dump(r.opts)); err != nil || r.base == nil {
+	if err := checkpoint.WriteFileAtomic(r.path(checkpoint.RunFile), options.Dump(r.opts)); err != nil {
+		return err
+	}
+	if err := writeKernels(r.path(kernelsFile)); err != nil || r.base == nil {
 		return err
 	}
 	return checkpoint.WriteFileAtomic(r.path(baseFile), r.base)

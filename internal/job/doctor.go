@@ -36,6 +36,7 @@ type Diagnosis struct {
 	Device     string       `json:"device"` // where the tests ran
 	CUDA       int          `json:"cuda_devices"`
 	CUDAReason string       `json:"cuda_reason,omitempty"` // why there is none
+	Products   Products     `json:"products"`              // of matrices, fp32, on the CPU
 	DTypes     []DTypeCheck `json:"dtypes"`
 	Tests      []SelfTest   `json:"self_tests"`
 }
@@ -77,7 +78,8 @@ func Doctor(_ context.Context, o *DoctorOptions) (*Diagnosis, error) {
 		d.Threads = tensor.Threads()
 		d.DTypes = checkDTypes(dev)
 		d.Tests = runSelfTests(selfTests, dev)
-		return nil
+		d.Products, err = measureProducts()
+		return err
 	})
 	return d, errors.Join(err, d.verdict())
 }
@@ -94,6 +96,9 @@ func (d *Diagnosis) verdict() error {
 		if !t.OK {
 			failed = append(failed, t.Name)
 		}
+	}
+	if !(d.Products.Error <= maxProductError) { // nor NaN
+		failed = append(failed, "matrix products by "+d.Products.Kernels)
 	}
 	if failed == nil {
 		return nil
@@ -152,6 +157,7 @@ func (d *Diagnosis) WriteText(w io.Writer) error {
 		row("go\t%s, %s", d.Go, d.Platform)
 		row("libtorch\t%s", d.Libtorch)
 		row("cpu\t%s, %d cores, %s, %d threads for one op", m.CPU, m.Cores, d.Vectors, d.Threads)
+		row("products\t%s, %.0f GFLOP/s, relative error %.0e (%s chooses)", d.Products.Kernels, d.Products.GFlops, d.Products.Error, tensor.GEMMVariable)
 		limit := ""
 		if m.MemoryLimit > 0 {
 			limit = ", limited to " + humanBytes(m.MemoryLimit)
