@@ -55,7 +55,7 @@ func onlineJob(name string) job {
 var ppoJob = onlineJob("ppo")
 
 var jobs = func() map[string]job {
-	all := map[string]job{"sft": sftJob, "reward": rewardJob}
+	all := map[string]job{"sft": sftJob, "reward": rewardJob, "aihf-direct": aihfPairsJob("direct"), "aihf-self-play": aihfPairsJob("self-play")}
 	for name := range onlineMethods {
 		all[name] = onlineJob(name)
 	}

@@ -84,6 +84,8 @@ var onlineMethods = map[string]func(t *testing.T, dir string, change func(*Onlin
 		require.NoError(t, err)
 		return x
 	},
+	"aihf-ppo": alternating("ppo", "end"),
+	"aihf-apa": alternating("apa", "window"),
 	"rloo": func(t *testing.T, dir string, change func(*OnlineOptions)) onlineRun {
 		o := DefaultRLOO()
 		tinyOnline(&o.OnlineOptions)

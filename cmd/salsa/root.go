@@ -25,6 +25,7 @@ func commands() []commandGroup {
 			newDPOCmd,
 			newRSOCmd,
 			newCANCmd,
+			newAIHFCmd,
 		}},
 		{"use", "Using models and data:", []func() *cobra.Command{newGenerateCmd, newChatCmd, newScoreCmd, newEvalCmd, newTokenizeCmd, newReportCmd}},
 		{"inspect", "Looking and checking:", []func() *cobra.Command{newInspectCmd, newDataCmd, newPlanCmd, newDoctorCmd, newConfigCmd}},

@@ -31,6 +31,7 @@ func stageKinds() map[string]stageKind {
 		"grpo":      kindOf("1", job.DefaultGRPO, quietly(job.GRPO)),
 		"xpo":       kindOf("1", job.DefaultXPO, quietly(job.XPO)),
 		"dpo":       kindOf("1", job.DefaultDPO, quietly(job.DPO)),
+		"aihf":      kindOf("1", job.DefaultAIHF, quietly(job.AIHF)),
 		"rso":       kindOf("1", job.DefaultRSO, quietly(job.RSO)),
 		"can":       kindOf("1", job.DefaultCAN, quietly(job.CAN)),
 		"eval":      kindOf("1", job.DefaultEval, quietly(job.Eval)),

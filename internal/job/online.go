@@ -90,6 +90,10 @@ type onlineJob struct {
 	reward string // expression of the reward model; "": the method has none
 	critic bool   // the method has a value network
 	value  string // folder that it starts from; "": the reward model's
+	learns bool   // the reward model is trained too
+
+	// source reads and encodes the prompts; nil: those of Data. It is called with the encoder in place.
+	source func() ([]data.Prompt, error)
 
 	ref    soup.Expr
 	scorer rewardExpr // what reward stands for
@@ -222,14 +226,22 @@ func (o *onlineJob) prompts(cfg *models.Config) (prompts []data.Prompt, err erro
 	if o.enc, err = o.answering(o.Model, cfg, o.set.MaxNewTokens); err != nil {
 		return nil, err
 	}
+	if o.source == nil {
+		o.source = o.given
+	}
+	if prompts, err = o.source(); err != nil {
+		return nil, err
+	}
+	return prompts, errors.Join(checkGold("gold", o.Gold, prompts), checkGold("reward-model", o.scorer.gold, prompts))
+}
+
+// given are the prompts of --data.
+func (o *onlineJob) given() ([]data.Prompt, error) {
 	rows, _, err := o.Data.load(!o.Quiet)
 	if err != nil {
 		return nil, err
 	}
-	if prompts, err = encode(rows, "prompts", !o.Quiet, o.enc.Prompt); err != nil {
-		return nil, err
-	}
-	return prompts, errors.Join(checkGold("gold", o.Gold, prompts), checkGold("reward-model", o.scorer.gold, prompts))
+	return encode(rows, "prompts", !o.Quiet, o.enc.Prompt)
 }
 
 // sampleLog is where the samples go.
@@ -267,7 +279,11 @@ func (o *onlineJob) cast(opt models.Options) (cast trainers.Cast, err error) {
 	}
 	if o.reward != "" {
 		micro := cmp.Or(o.set.MicroBatchSize, o.set.BatchSize)
-		cast.Reward, err = o.scorer.loadWith(micro, o.enc, func(e soup.Expr) (*models.Scorer, error) { return o.loadReward(e, cast.Policy, opt) })
+		how := opt
+		if o.learns {
+			how = o.trained(opt)
+		}
+		cast.Reward, err = o.scorer.loadWith(micro, o.enc, func(e soup.Expr) (*models.Scorer, error) { return o.loadReward(e, cast.Policy, how) })
 		if err != nil {
 			return cast, err
 		}

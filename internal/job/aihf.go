@@ -1,0 +1,149 @@
+package job
+
+// salsa aihf: joint learning from demonstrations and preferences. The direct and the self-play form run as salsa dpo
+// does, the alternation as salsa ppo; aihf_options.go says which options each form reads.
+
+import (
+	"context"
+	"path/filepath"
+
+	"salsa/data"
+	"salsa/internal/fault"
+	"salsa/models"
+	"salsa/trainers"
+)
+
+// AIHF runs the job.
+func AIHF(ctx context.Context, o *AIHFOptions) (map[string]float64, error) {
+	if o.Form == "alternate" {
+		return o.alternate(ctx)
+	}
+	return o.pairwise(ctx)
+}
+
+// demonstrations reads and encodes --demos but for those whose prompts are held out.
+func (o *AIHFOptions) demonstrations(enc *data.Encoder) ([]data.Example, error) {
+	if len(o.Demos) == 0 {
+		return nil, nil // of weight 0
+	}
+	rows, err := readRows(o.Demos, o.Split, !o.Quiet)
+	if err != nil {
+		return nil, err
+	}
+	train, _ := splitRows(rows, o.Holdout)
+	examples, err := encode(train, "demonstrations", !o.Quiet, enc.SFT)
+	if err == nil && len(examples) == 0 {
+		return nil, fault.Inputf("--demos: no demonstrations are left after encoding; check the files, --holdout and --max-length")
+	}
+	return examples, err
+}
+
+// preference is what salsa dpo would be told of the pairs.
+func (o *AIHFOptions) preference() *DPOOptions {
+	d := DefaultDPO()
+	d.Model, d.Reference, d.Extrapolate = o.Model, o.Reference, o.Extrapolate
+	d.Training, d.Data, d.TemplateCheck = o.Training, o.Data, o.TemplateCheck
+	d.Common, d.Beta = o.Common, o.Beta
+	return &d
+}
+
+// pairwise runs the direct and the self-play form.
+func (o *AIHFOptions) pairwise(ctx context.Context) (scalars map[string]float64, err error) {
+	d := o.preference()
+	ref, cfg, err := d.preflight()
+	if err != nil {
+		return nil, err
+	}
+	run, err := openRun(&o.Training, o)
+	if err != nil {
+		return nil, err
+	}
+	defer run.close()
+	if err := run.pinBase(&o.LoRA, o.Model); err != nil {
+		return nil, err
+	}
+	pin, err := d.pin(run, ref)
+	if err != nil {
+		return nil, err
+	}
+	pairs, eval, enc, err := d.pairs(cfg)
+	if err != nil {
+		return nil, err
+	}
+	shown, err := o.shown(cfg, enc)
+	if err != nil {
+		return nil, err
+	}
+	record := recordOf(enc, pairs, pairRow)
+	if err := o.checkTemplates(record, enc, o.Quiet, append([]string{o.Model}, ref.Dirs...)...); err != nil {
+		return nil, err
+	}
+	err = compute(&o.Base, func(opt models.Options) error {
+		frozen, err := d.frozen(opt, ref)
+		if err != nil {
+			return err
+		}
+		m, err := o.model(o.Model, o.Seed, opt)
+		if err != nil {
+			return err
+		}
+		t, err := trainers.NewAIHFPairs(m, frozen, shown, pairs, eval, enc.Stops, o.AIHFOptions, saver[models.Model](o.Model))
+		if err != nil {
+			return err
+		}
+		if err := run.beginPinned(pin); err != nil {
+			return err
+		}
+		if err := t.Prepare(ctx); err != nil {
+			return err
+		}
+		loop := o.loop("aihf", &o.Common)
+		loop.Record = record
+		t.OnPhase(loop.Phase)
+		scalars, err = loop.Run(ctx, t)
+		return err
+	})
+	return scalars, err
+}
+
+// shown are the demonstrations of the pairwise forms; with self-play each leaves room for an answer of the policy.
+func (o *AIHFOptions) shown(cfg *models.Config, enc *data.Encoder) ([]data.Example, error) {
+	if o.Form == "self-play" {
+		var err error
+		if enc, err = o.answering(o.Model, cfg, o.MaxNewTokens); err != nil {
+			return nil, err
+		}
+	}
+	return o.demonstrations(enc)
+}
+
+// alternate runs the alternation. The policy's prompts are those of the demonstrations.
+func (o *AIHFOptions) alternate(ctx context.Context) (map[string]float64, error) {
+	base := Online{Model: o.Model, Reference: o.Reference, WatchKL: o.WatchKL, WatchModels: o.WatchModels, Gold: o.Gold,
+		Extrapolate: o.Extrapolate, Training: o.Training, Data: o.Data, TemplateCheck: o.TemplateCheck}
+	j := &onlineJob{Online: &base, set: &o.OnlineOptions, name: "aihf", opts: o, reward: o.RewardModel, critic: true, value: o.ValueModel, learns: true}
+	var demos []data.Example
+	var pairs []data.Pair
+	j.source = func() (prompts []data.Prompt, err error) {
+		if demos, err = o.demonstrations(j.enc); err != nil {
+			return nil, err
+		}
+		if pairs, _, err = encoded(&o.Data, "pairs", !o.Quiet, j.enc.Pair); err != nil {
+			return nil, err
+		}
+		for i := range demos {
+			prompts = append(prompts, data.Prompt{IDs: demos[i].IDs[:demos[i].PromptLen], Row: demos[i].Row})
+		}
+		return prompts, nil
+	}
+	return j.run(ctx, func(s stage) (onlineTrainer, error) {
+		scorer := s.cast.Reward.(trainers.ModelRewarder).Scorer // Validate: one reward model, no ensemble
+		save := func(dir string) error {
+			if err := s.save(dir); err != nil {
+				return err
+			}
+			return models.Save(filepath.Join(dir, trainers.RewardDir), scorer, models.SaveOptions{Tokenizer: tokenizerOf(o.Model)})
+		}
+		return trainers.NewAIHFAlternate(s.cast, demos, pairs, o.AIHFOptions, s.log, save)
+	})
+}
