@@ -3,6 +3,7 @@ package tensor_test
 import (
 	"errors"
 	"math"
+	"sort"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -381,4 +382,73 @@ func TestDevice(t *testing.T) {
 		assert.Equal(t, tensor.CPU, x.Device())
 		assert.Equal(t, x, x.OnDevice(tensor.CPU), "nothing is copied")
 	})
+}
+
+// TestSampleFilters holds the filters, which sort one bin of the weights, to a sort of all of them.
+func TestSampleFilters(t *testing.T) {
+	run(t, func() {
+		const v = 3000
+		z := tensor.Randn(5, 1, v).MulScalar(2)
+		z.Narrow(1, 100, 40).Copy(z.Narrow(1, 200, 40)) // equal weights: the lower id goes first
+		logits := z.Float32s()
+		for _, s := range []tensor.Sampler{
+			{Temperature: 0.7, TopK: 50, TopP: 1}, {Temperature: 1, TopP: 0.9}, {Temperature: 1.3, TopK: 300, TopP: 0.6},
+			{Temperature: 1, TopP: 1, MinP: 0.05}, {Temperature: 1, TopK: 1, TopP: 1}, {Temperature: 0.2, TopP: 1e-9}, {Temperature: 1, TopP: 1},
+		} {
+			kept := keptBySort(logits, s)
+			for _, u := range []float64{0, 0.2, 0.5, 0.9, 0.999999} {
+				ids, _ := tensor.Sample(z, []float64{u}, s)
+				assert.Equal(t, drawn(logits, kept, u, s.Temperature), ids.Ints()[0], "%+v, u %v", s, u)
+			}
+		}
+	})
+}
+
+// keptBySort tells which ids pass the filters of s, in transformers' order.
+func keptBySort(z []float32, s tensor.Sampler) map[int]bool {
+	order := make([]int, len(z))
+	for i := range order {
+		order[i] = i
+	}
+	sort.SliceStable(order, func(a, b int) bool { return z[order[a]] > z[order[b]] })
+	if s.TopK > 0 {
+		order = order[:s.TopK]
+	}
+	weight := func(i int) float64 { return math.Exp(float64(z[i]-z[order[0]]) / s.Temperature) }
+	total := 0.0
+	for _, i := range order {
+		total += weight(i)
+	}
+	kept, mass := map[int]bool{}, 0.0
+	for n, i := range order {
+		if n > 0 && mass >= s.TopP*total {
+			break
+		}
+		mass += weight(i)
+		if weight(i) >= s.MinP {
+			kept[i] = true
+		}
+	}
+	return kept
+}
+
+// drawn is the id at which the running sum of the kept weights passes u of their total.
+func drawn(z []float32, kept map[int]bool, u, temperature float64) int {
+	total, id := 0.0, -1
+	for i := range z {
+		if kept[i] {
+			total += math.Exp(float64(z[i]) / temperature)
+		}
+	}
+	target, at := u*total, 0.0
+	for i := range z {
+		if !kept[i] {
+			continue
+		}
+		id = i
+		if at += math.Exp(float64(z[i]) / temperature); at > target {
+			break
+		}
+	}
+	return id
 }

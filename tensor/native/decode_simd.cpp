@@ -49,31 +49,41 @@ namespace avx512_bf16 {
 
 namespace {
 
-template <class T>
-Kernels<T> choose() {
+// Set is what one instruction set offers.
+struct Set {
+  Kernels<float> f32;
+  Kernels<bf16> half;
+  DrawKernels draw;
+};
+
+const Set& chosen() {
+  static const Set set = [] {
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-              __builtin_cpu_supports("avx512dq");
-  if (wide && __builtin_cpu_supports("avx512bf16")) return avx512_bf16::kernels<T>();
-  if (wide) return avx512::kernels<T>();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2::kernels<T>();
+    __builtin_cpu_init();
+    bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                __builtin_cpu_supports("avx512dq");
+    if (wide && __builtin_cpu_supports("avx512bf16"))
+      return Set{avx512_bf16::kernels<float>(), avx512_bf16::kernels<bf16>(), avx512_bf16::draw_kernels()};
+    if (wide) return Set{avx512::kernels<float>(), avx512::kernels<bf16>(), avx512::draw_kernels()};
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+      return Set{avx2::kernels<float>(), avx2::kernels<bf16>(), avx2::draw_kernels()};
 #endif
-  return base::kernels<T>();
+    return Set{base::kernels<float>(), base::kernels<bf16>(), base::draw_kernels()};
+  }();
+  return set;
 }
 
 }  // namespace
 
 template <>
 const Kernels<float>& kernels<float>() {
-  static const Kernels<float> k = choose<float>();
-  return k;
+  return chosen().f32;
 }
 template <>
 const Kernels<bf16>& kernels<bf16>() {
-  static const Kernels<bf16> k = choose<bf16>();
-  return k;
+  return chosen().half;
 }
+const DrawKernels& draw_kernels() { return chosen().draw; }
 
 float to_float(float x) { return x; }
 float to_float(bf16 x) { return base::widen(x); }

@@ -24,6 +24,16 @@ struct Kernels {
 template <class T>
 const Kernels<T>& kernels();
 
+constexpr int64_t draw_block = 512;  // weights whose sum is kept, so that a draw reads one block
+
+// DrawKernels draw from a row of logits; see sample.cpp.
+struct DrawKernels {
+  float (*largest)(const float* z, int64_t n, bool* nan);
+  void (*weigh)(float* p, const float* z, int64_t n, float top, float inv, double* blocks);
+  void (*sieve)(float* p, int64_t n, float floor, double* blocks);
+};
+const DrawKernels& draw_kernels();
+
 // Narrowing and widening outside the kernels.
 float to_float(float x);
 float to_float(bf16 x);

@@ -46,10 +46,12 @@ char* sn_gate(sn_tensor* out, sn_tensor gate, sn_tensor up, int act);
 char* sn_linear_logprob(sn_tensor* out, sn_tensor h, sn_tensor w, sn_tensor targets, double inv_temp,
                         double softcap, int64_t chunk, double expect);
 
-// fused.cpp: attention, mixing weights, drawing tokens
+// fused.cpp: attention, mixing weights
 char* sn_sdpa(sn_tensor* out, sn_tensor q, sn_tensor k, sn_tensor v, sn_tensor mask, int causal,
               double scale, int gqa);
 char* sn_lincomb(sn_tensor dst, sn_tensor* src, const double* weights, int n);
+
+// sample.cpp: drawing tokens
 char* sn_sample(sn_tensor* out, sn_tensor logits, const double* u, double temperature, int64_t top_k,
                 double top_p, double min_p);
 
