@@ -215,9 +215,15 @@ func sameReference(t *testing.T, out string) {
 // The embedded demo at its smallest: all stages run once, and a second time none does.
 func TestRunDemo(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "demo")
-	args := []string{"run", "demo", "--out", out, "--set", "*.max_steps=2", "--set", "*.batch_size=8", "--set", "*.max_new_tokens=3",
+	args := []string{"run", "demo", "--out", out, "--set", "*.max_steps=2",
 		"--set", "*.quiet=true", "--set", "pairs.pairs=20", "--set", "pairs.held=10", "--set", "pairs.batch_size=256", "--set", "sweep.sweep=0:1:0.5",
 		"--set", "sweep.max_rows=8", "--set", "eval.max_prompts=4", "--set", "eval.samples=1"}
+	for _, stage := range []string{"pairs", "ppo", "salsa", "sweep", "eval"} { // a soup that measures nothing refuses what it does not read
+		args = append(args, "--set", stage+".max_new_tokens=3")
+	}
+	for _, stage := range []string{"base", "sft", "rm", "ppo", "salsa", "sweep", "eval"} {
+		args = append(args, "--set", stage+".batch_size=8")
+	}
 	code, _, errs := salsa(t, newRootCmd(), args...)
 	require.Equal(t, 0, code, errs)
 	assert.Contains(t, errs, "16 stages, 16 run, 0 skipped")
