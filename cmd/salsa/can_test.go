@@ -108,6 +108,7 @@ func TestCANBoundsWithoutTraining(t *testing.T) {
 	require.Len(t, r.Solutions, 2)
 	assert.Contains(t, r.Solutions[1].Infeasible, "cannot be reached")
 	assert.Nil(t, r.Solutions[1].Point)
+	assert.InDelta(t, r.Curve[4].Safety-r.Solutions[0].Target, r.Curve[4].Slope, 1e-12, "the curve is of the bound that can be reached")
 
 	code, _, errs := salsa(t, newRootCmd(), w.args(canLine+mocan+"--safety-bound 9 --quiet --out "+out+"/c"+shared)...)
 	assert.Equal(t, fault.ExitInput, code)

@@ -139,9 +139,11 @@ type canJob struct {
 
 // CAN runs the job.
 func CAN(ctx context.Context, o *CANOptions) (scalars map[string]float64, err error) {
-	c := &canJob{CANOptions: o, dpo: o.preference()}
+	if !o.Quiet {
+		o.preference().tell() // before what was left open is settled, or it would look as if it had been asked for
+	}
 	o.Settle()
-	c.dpo.Settle()
+	c := &canJob{CANOptions: o, dpo: o.preference()}
 	cfg, err := c.preflight()
 	if err != nil {
 		return nil, err
@@ -179,9 +181,6 @@ func CAN(ctx context.Context, o *CANOptions) (scalars map[string]float64, err er
 
 // preflight opens all folders by their headers and compares their vocabularies.
 func (c *canJob) preflight() (cfg *models.Config, err error) {
-	if !c.Quiet {
-		c.dpo.tell()
-	}
 	if c.ref, cfg, err = c.dpo.preflight(); err != nil {
 		return nil, err
 	}

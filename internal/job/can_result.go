@@ -30,7 +30,7 @@ type CANResult struct {
 	Reference CANMeans             `json:"reference"`
 	Reach     float64              `json:"largest_safety"` // the mean of each prompt's safest sample: no bound may ask for more
 	Solutions []CANSolution        `json:"solutions"`      // one per bound
-	Curve     []trainers.DualPoint `json:"curve"`          // around the last solution
+	Curve     []trainers.DualPoint `json:"curve"`          // of the last bound that can be reached
 	Pairs     int                  `json:"pairs,omitempty"`
 	HeldOut   bool                 `json:"held_out"` // predicted and measured are of the held-out prompts
 	Predicted *CANMeans            `json:"predicted,omitempty"`
@@ -95,7 +95,7 @@ func (c *canJob) solve(rows []scoredRow) error {
 		return err
 	}
 	r.Reach = start.Reach()
-	lambda := 0.0
+	lambda, solved := 0.0, c.bounds()[0]
 	for _, bound := range c.bounds() {
 		s, err := c.solution(rows, bound)
 		if err != nil {
@@ -105,10 +105,10 @@ func (c *canJob) solve(rows []scoredRow) error {
 			return fault.Inputf("safety bound %g: %s", bound, s.Infeasible)
 		}
 		if r.Solutions = append(r.Solutions, s); s.Point != nil {
-			lambda = s.Point.Lambda
+			lambda, solved = s.Point.Lambda, bound
 		}
 	}
-	last := c.dual(rows, c.bounds()[len(c.bounds())-1])
+	last := c.dual(rows, solved)
 	for _, share := range []float64{0, 0.25, 0.5, 0.75, 1, 1.5, 2, 4} {
 		if lambda == 0 { // any scale will do
 			r.Curve = append(r.Curve, last.At(share))
