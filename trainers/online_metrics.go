@@ -34,9 +34,11 @@ func (r *Online) describe(ctx context.Context, samples []Sample) (map[string]flo
 			out["objective/entropy"] -= s.LogProbs[t] / n
 		}
 		out["objective/non_score_reward"] += nonScore / n
-		out["objective/scores"] += s.Score / n
-		out["objective/rlhf_reward"] += (s.Score + nonScore) / n
-		out["objective/scores_raw"] += s.Raw / n
+		if r.cast.Reward != nil {
+			out["objective/scores"] += s.Score / n
+			out["objective/rlhf_reward"] += (s.Score + nonScore) / n
+			out["objective/scores_raw"] += s.Raw / n
+		}
 		out["completions/mean_length"] += float64(len(s.Completion)) / n
 		minLen, maxLen = min(minLen, len(s.Completion)), max(maxLen, len(s.Completion))
 		if s.Ended {

@@ -120,8 +120,11 @@ func (r *Online) say(phase string) {
 // OnPhase sets who is told what goes on inside a step.
 func (r *Online) OnPhase(say func(string)) { r.phase = say }
 
-// score asks the reward model, normalises, clips and applies the missing-EOS rule.
+// score asks the reward model, if there is one, normalises, clips and applies the missing-EOS rule.
 func (r *Online) score(ctx context.Context, samples []Sample) error {
+	if r.cast.Reward == nil {
+		return nil
+	}
 	r.say("scoring")
 	raw, err := r.raw(ctx, samples)
 	if err != nil {

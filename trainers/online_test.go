@@ -86,6 +86,12 @@ var onlineMethods = map[string]func(t *testing.T, dir string, change func(*Onlin
 	},
 	"aihf-ppo": alternating("ppo", "end"),
 	"aihf-apa": alternating("apa", "window"),
+	"inverse-q": func(t *testing.T, dir string, change func(*OnlineOptions)) onlineRun {
+		return newInverseQ(t, dir, "clip", change)
+	},
+	"inverse-q, regression": func(t *testing.T, dir string, change func(*OnlineOptions)) onlineRun {
+		return newInverseQ(t, dir, "regression", change)
+	},
 	"rloo": func(t *testing.T, dir string, change func(*OnlineOptions)) onlineRun {
 		o := DefaultRLOO()
 		tinyOnline(&o.OnlineOptions)
@@ -129,6 +135,17 @@ func newAPA(t *testing.T, dir, loss string, change func(*OnlineOptions)) onlineR
 	a, err := NewAPA(cast, tinyPrompts(), o, sampleLog(dir), saveCast(cast))
 	require.NoError(t, err)
 	return a
+}
+
+func newInverseQ(t *testing.T, dir, step string, change func(*OnlineOptions)) onlineRun {
+	o := DefaultInverseQ()
+	tinyOnline(&o.OnlineOptions)
+	o.PolicyStep = step
+	change(&o.OnlineOptions)
+	cast := actorCast(t)
+	q, err := NewInverseQ(cast, Guide{Model: other(t, .05)}, tinyPrompts(), o, sampleLog(dir), savePolicy(cast))
+	require.NoError(t, err)
+	return q
 }
 
 // onlineNames lists the methods in a fixed order.

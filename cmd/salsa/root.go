@@ -20,6 +20,7 @@ func commands() []commandGroup {
 			newRLOOCmd,
 			newGRPOCmd,
 			newXPOCmd,
+			newInverseQCmd,
 		}},
 		{"offline", "Training on preferences:", []func() *cobra.Command{
 			newDPOCmd,

@@ -118,6 +118,7 @@ type stage struct {
 	prompts []data.Prompt
 	log     *trainers.SampleLog
 	save    func(dir string) error
+	options models.Options // of a frozen model
 }
 
 // run checks, loads, and trains with what build makes.
@@ -154,7 +155,7 @@ func (o *onlineJob) run(ctx context.Context, build func(s stage) (onlineTrainer,
 		if err := run.beginPinned(pin); err != nil {
 			return err
 		}
-		t, err := build(stage{cast, prompts, o.sampleLog(), o.saver(cast)})
+		t, err := build(stage{cast, prompts, o.sampleLog(), o.saver(cast), opt})
 		if err != nil {
 			return err
 		}
