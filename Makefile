@@ -19,15 +19,16 @@ TEST_FLAGS ?= -timeout 15m $(if $(CI),-count=1)
 PKG ?= ./...
 BENCH ?= .
 BENCH_FLAGS ?=
+JOBS ?=
 FUZZTIME ?= 10s
 IMAGE ?= salsa
 IMAGE_FLAGS ?=
 CONTAINER ?= $(firstword $(notdir $(shell command -v docker podman buildah 2>/dev/null)))
 
-.PHONY: help libtorch cuda build lint test demo bench fuzz image clean
+.PHONY: help libtorch cuda build lint test demo bench bench-jobs bench-check fuzz image clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 libtorch: ## find or fetch libtorch 2.11 (once per user; 530 MB download)
 	@scripts/libtorch.sh
@@ -54,6 +55,12 @@ demo: build ## train, mix and evaluate a tiny model: salsa run demo
 
 bench: ## benchmarks (BENCH=Attention for some, BENCH_FLAGS='-args -device cuda' on a GPU)
 	@source env.sh && OMP_WAIT_POLICY=PASSIVE go test -run '^$$' -bench '$(BENCH)' ./bench $(BENCH_FLAGS)
+
+bench-jobs: build ## whole jobs beside the Python tools (JOBS='-row dpo -rounds 3'; bench/rivals/README.md)
+	@source env.sh && go run ./bench/jobs $(JOBS)
+
+bench-check: build ## a quick run of them, held to the ratios of bench/results.json
+	@source env.sh && go run ./bench/jobs -check $(JOBS)
 
 fuzz: ## run every fuzz target for FUZZTIME (10s) each
 	@source env.sh && $(TEST_ENV) scripts/fuzz.sh '$(FUZZTIME)'

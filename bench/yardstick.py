@@ -18,6 +18,7 @@ parser.add_argument("--device", default="cpu")
 parser.add_argument("--dtype", default="float32")
 parser.add_argument("--threads", type=int, default=0, help="0: PyTorch's choice")
 parser.add_argument("--seconds", type=float, default=1.0, help="measured time of each benchmark")
+parser.add_argument("--only", default="", help="just the benchmark of this name")
 args = parser.parse_args()
 if args.threads:
     torch.set_num_threads(args.threads)
@@ -31,6 +32,8 @@ def sync():
 
 def bench(name, fn, **figures):
     """Times fn and prints ns/op and each figure: (amount per call, scale), as amount/s/scale."""
+    if args.only not in ("", name):
+        return
     fn()
     sync()
     n, spent = 1, 0.0
