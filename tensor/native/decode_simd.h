@@ -26,7 +26,7 @@ const Kernels<T>& kernels();
 
 constexpr int64_t draw_block = 512;  // weights whose sum is kept, so that a draw reads one block
 
-// DrawKernels draw from a row of logits; see sample.cpp.
+// DrawKernels draw from a row of logits; see sample.hpp.
 struct DrawKernels {
   float (*largest)(const float* z, int64_t n, bool* nan);
   void (*weigh)(float* p, const float* z, int64_t n, float top, float inv, double* blocks);

@@ -3,7 +3,7 @@
 // MKL asks mkl_serv_intel_cpu_true, once, whether the processor is Intel's, and gives others its AVX2 kernels even
 // where they have AVX-512. The answer here replaces that of libtorch_cpu: symbols of the program come first. Kernels
 // differ in the order of their sums, so the choice belongs to a run's configuration.
-#include "common.h"
+#include "native.h"
 
 #include <atomic>
 

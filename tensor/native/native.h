@@ -11,7 +11,7 @@ extern "C" {
 
 typedef void* sn_tensor;
 
-// create.cpp: making tensors, reading them, files, devices
+// create.hpp: making tensors, reading them, files, devices
 char* sn_from_data(sn_tensor* out, const void* data, const int64_t* dims, int nd, int dtype);
 char* sn_copy_out(sn_tensor t, void* dst, size_t bytes);
 char* sn_randn(sn_tensor* out, const int64_t* dims, int nd, uint64_t seed, int dtype);
@@ -26,7 +26,7 @@ const char* sn_torch_version(void);  // of the headers; not to be freed
 char* sn_cpu_capability(char** out); // the caller frees *out
 void sn_init(void);
 
-// autograd.cpp: gradients and the optimizer step
+// autograd.hpp: gradients and the optimizer step
 char* sn_backward(sn_tensor* ys, sn_tensor* grads, int n);
 char* sn_zero_grads(sn_tensor* params, int n);
 char* sn_adamw(sn_tensor* params, sn_tensor* grads, sn_tensor* m, sn_tensor* v, sn_tensor* steps, int n,
@@ -39,19 +39,19 @@ int sn_gemm_wide(void);    // products use the AVX-512 kernels
 int sn_gemm_avx512(void);  // the processor has the instructions for them
 void sn_gemm_choose(int choice);
 
-// norm.cpp, rope.cpp, gate.cpp, logprob.cpp: differentiable blocks; act: 0 silu, 1 gelu with erf, 2 gelu with tanh
+// norm.hpp, rope.hpp, gate.hpp, logprob.hpp: differentiable blocks; act: 0 silu, 1 gelu with erf, 2 gelu with tanh
 char* sn_rms_norm(sn_tensor* out, sn_tensor x, sn_tensor w, double eps, int plus_one);
 char* sn_rope(sn_tensor* out, sn_tensor x, sn_tensor cos, sn_tensor sin);
 char* sn_gate(sn_tensor* out, sn_tensor gate, sn_tensor up, int act);
 char* sn_linear_logprob(sn_tensor* out, sn_tensor h, sn_tensor w, sn_tensor targets, double inv_temp,
                         double softcap, int64_t chunk, double expect);
 
-// fused.cpp: attention, mixing weights
+// fused.hpp: attention, mixing weights
 char* sn_sdpa(sn_tensor* out, sn_tensor q, sn_tensor k, sn_tensor v, sn_tensor mask, int causal,
               double scale, int gqa);
 char* sn_lincomb(sn_tensor dst, sn_tensor* src, const double* weights, int n);
 
-// sample.cpp: drawing tokens
+// sample.hpp: drawing tokens
 char* sn_sample(sn_tensor* out, sn_tensor logits, const double* u, double temperature, int64_t top_k,
                 double top_p, double min_p);
 

@@ -1,9 +1,11 @@
 // Attention and linear combinations of weights.
+#pragma once
 #include "common.h"
 
-#include <ATen/ATen.h>
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
 #include <algorithm>
 #include <cmath>
 

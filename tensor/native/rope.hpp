@@ -1,8 +1,12 @@
 // Rotary positions: one pass that reads a transposed view as it lies and writes where the next op reads.
+#pragma once
 #include "common.h"
 #include "simd.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/mul.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 using at::Tensor;

@@ -1,9 +1,10 @@
 // Drawing a token from each row of logits, with no sort of the vocabulary.
+#pragma once
 #include "common.h"
 #include "decode_simd.h"
 #include "team.h"
 
-#include <ATen/ATen.h>
+#include <ATen/ops/empty.h>
 #include <algorithm>
 #include <atomic>
 #include <cmath>

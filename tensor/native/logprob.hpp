@@ -2,10 +2,17 @@
 //
 // Works in chunks of tokens through one buffer of logits, in the weights' type, that the gradient with respect to
 // the logits overwrites. Each row is read twice: for its maximum, and for all sums at once.
+#pragma once
 #include "common.h"
 #include "simd.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/logsumexp.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <algorithm>
 #include <cmath>

@@ -1,8 +1,11 @@
 // RMSNorm in one pass over the rows, forward and backward.
+#pragma once
 #include "common.h"
 #include "simd.h"
 
-#include <ATen/ATen.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <cmath>
 

@@ -1,8 +1,12 @@
 // The gated MLP's act(gate)·up in one pass, forward and backward.
+#pragma once
 #include "common.h"
 #include "simd.h"
 
-#include <ATen/ATen.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/silu.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 using at::Tensor;

@@ -1,4 +1,5 @@
 // Making tensors from memory, files and seeds; devices and threads.
+#pragma once
 #include "common.h"
 
 #include <ATen/CPUGeneratorImpl.h>

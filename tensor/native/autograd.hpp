@@ -1,4 +1,5 @@
 // Gradients, clipping and the fused AdamW step.
+#pragma once
 #include "common.h"
 
 #include <ATen/ops/_foreach_add.h>
