@@ -20,12 +20,13 @@ PKG ?= ./...
 BENCH ?= .
 BENCH_FLAGS ?=
 JOBS ?=
+GROWTH ?=
 FUZZTIME ?= 10s
 IMAGE ?= salsa
 IMAGE_FLAGS ?=
 CONTAINER ?= $(firstword $(notdir $(shell command -v docker podman buildah 2>/dev/null)))
 
-.PHONY: help libtorch cuda build lint test demo bench bench-jobs bench-check fuzz image clean
+.PHONY: help libtorch cuda build lint test demo bench bench-jobs bench-check bench-growth fuzz image clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +62,9 @@ bench-jobs: build ## whole jobs beside the Python tools (JOBS='-row dpo -rounds 
 
 bench-check: build ## a quick run of them, held to the ratios of bench/results.json
 	@source env.sh && go run ./bench/jobs -check $(JOBS)
+
+bench-growth: ## cost against length, batch, vocabulary, depth and rows (GROWTH='-curve length')
+	@source env.sh && OMP_WAIT_POLICY=PASSIVE go run ./bench/growth $(GROWTH)
 
 fuzz: ## run every fuzz target for FUZZTIME (10s) each
 	@source env.sh && $(TEST_ENV) scripts/fuzz.sh '$(FUZZTIME)'

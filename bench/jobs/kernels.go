@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -17,7 +18,10 @@ var figure = regexp.MustCompile(`([0-9.e+-]+) (GFLOP/s|GB/s)`)
 
 // kernel times a row that is a benchmark on both sides.
 func (s *settings) kernel(r *row, way string) (reading, error) {
-	j := s.goBench("^Benchmark"+strings.ReplaceAll(r.benchmarks, "/", "$/^")+"$", "float32")
+	j, err := s.goBench("^Benchmark"+strings.ReplaceAll(r.benchmarks, "/", "$/^")+"$", "float32")
+	if err != nil {
+		return nil, err
+	}
 	if way != "salsa" {
 		j = job{argv: []string{s.python(r.rival.venv), "bench/yardstick.py", "--threads", strconv.Itoa(s.threads), "--only", r.benchmarks}}
 	}
@@ -35,8 +39,16 @@ func (s *settings) kernel(r *row, way string) (reading, error) {
 	return nil, fmt.Errorf("no benchmark %s in the output", r.benchmarks)
 }
 
-func (s *settings) goBench(pattern, dtype string) job {
-	return job{argv: []string{"go", "test", "-run", "^$", "-bench", pattern, "./bench", "-args", "-threads", strconv.Itoa(s.threads), "-dtype", dtype}}
+// goBench is salsa's side of a kernel: package bench, compiled by the first call.
+func (s *settings) goBench(pattern, dtype string) (job, error) {
+	program := filepath.Join(s.scratch, "bench.test")
+	if !s.compiled {
+		if _, err := s.process(job{argv: []string{"go", "test", "-c", "-o", program, "./bench"}}); err != nil {
+			return job{}, err
+		}
+		s.compiled = true
+	}
+	return job{argv: []string{program, "-test.run", "^$", "-test.bench", pattern, "-threads", strconv.Itoa(s.threads), "-dtype", dtype}}, nil
 }
 
 // limit is what this machine can do at most, as far as its libraries tell.
@@ -50,7 +62,11 @@ type limit struct {
 func (s *settings) limits() ([]limit, error) {
 	var all []limit
 	for _, dtype := range []string{"float32", "bfloat16"} {
-		p, err := s.process(s.goBench("^BenchmarkLimits$", dtype))
+		j, err := s.goBench("^BenchmarkLimits$", dtype)
+		if err != nil {
+			return nil, err
+		}
+		p, err := s.process(j)
 		if err != nil {
 			return nil, err
 		}

@@ -26,6 +26,7 @@ type settings struct {
 	rounds, threads                         int
 	row                                     *regexp.Regexp
 	quick, check, list                      bool
+	compiled                                bool // scratch has package bench's test binary of this run
 	tolerance                               float64
 }
 
