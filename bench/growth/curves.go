@@ -41,7 +41,7 @@ var curves = []curve{
 		return trainStep(shape{batch: 4, time: 128, vocab: 4096, layers: x}, threads)
 	}},
 	{"rows", "rows in the file", "reading and encoding prompts one at a time", []float64{10, 100, 1000, 10_000, 100_000, 1_000_000}, streamRows},
-	{"kept-rows", "rows in the file", "reading and encoding prompts as training does, all kept", []float64{10, 100, 1000, 10_000, 100_000, 1_000_000}, keepRows},
+	{"kept-rows", "rows in the file, all kept", "reading and encoding prompts as training does", []float64{10, 100, 1000, 10_000, 100_000, 1_000_000}, keepRows},
 }
 
 func curveNames() []string {
