@@ -4,7 +4,9 @@
 package data
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"salsa/internal/fault"
 )
@@ -93,6 +95,7 @@ type Encoder struct {
 	EOS       int       // ends each text completion and is a target; -1: none is added
 	Stops     []int     // tokens that end an assistant turn, beside EOS
 	MaxLength int       // longest sequence in tokens; 0: no limit
+	Room      int       // new tokens that MaxLength leaves a context's rest to; 0: it stands for itself
 	Overlong  Overlong
 	Empty     Empty
 }
@@ -337,11 +340,15 @@ func (e *Encoder) cutLeft(ids []int, cut int) []int {
 func (e *Encoder) cutMask(x Example) []bool { return slices.Clone(x.Mask[x.Cut:]) }
 
 func (e *Encoder) tooLong(row *Row, what string, n int) error {
-	remedy := "shorten it"
+	remedy, limit := "shorten it", fmt.Sprintf("the maximum length of %d", e.MaxLength)
 	if e.Overlong != "" {
 		remedy = "raise --max-length if the model's context allows, or choose another --overlong"
 	}
-	return fault.Inputf("%s: %s has %d tokens, more than the maximum length of %d; %s", row.At(), what, n, e.MaxLength, remedy)
+	if e.Room > 0 {
+		limit = fmt.Sprintf("the %d that %d new ones leave of the context", e.MaxLength, e.Room)
+		remedy = strings.Replace(remedy, "raise --max-length if the model's context allows", "lower --max-new-tokens", 1)
+	}
+	return fault.Inputf("%s: %s has %d tokens, more than %s; %s", row.At(), what, n, limit, remedy)
 }
 
 // checkBOS refuses sequences that begin with two bos tokens: one from the tokenizer and one in the text.

@@ -82,7 +82,7 @@ func newDemonstrations(rows []data.Example, c Common) (d demonstrations, err err
 	}
 	d.rows = rows
 	for i := range rows {
-		from, to := lastAnswer(&rows[i])
+		from, to := LastAnswer(&rows[i])
 		if to == 0 {
 			return d, fault.Inputf("%s: the demonstration has no target token; raise --max-length, or remove the row", placeOf(data.Pair{Chosen: rows[i]}, i))
 		}
@@ -95,8 +95,8 @@ func newDemonstrations(rows []data.Example, c Common) (d demonstrations, err err
 	return d, err
 }
 
-// lastAnswer is the range [from, to) of the last run of target tokens; 0, 0 if there is none.
-func lastAnswer(x *data.Example) (from, to int) {
+// LastAnswer is the range [from, to) of the last run of target tokens; 0, 0 if there is none.
+func LastAnswer(x *data.Example) (from, to int) {
 	for to = len(x.IDs); to > 0 && !x.Mask[to-1]; {
 		to--
 	}

@@ -319,7 +319,7 @@ func TestAIHFWindow(t *testing.T) {
 	assert.Equal(t, []int{22, 22}, l, "the shorter answer keeps its last reward")
 	w, l = window(data.Pair{Chosen: p.Rejected, Rejected: p.Rejected}, 0, 3)
 	assert.Equal(t, [][]int{{2}, {5}}, [][]int{w, l})
-	from, to := lastAnswer(&data.Example{IDs: make([]int, 7), Mask: []bool{false, true, false, true, true, true, false}})
+	from, to := LastAnswer(&data.Example{IDs: make([]int, 7), Mask: []bool{false, true, false, true, true, true, false}})
 	assert.Equal(t, [2]int{3, 6}, [2]int{from, to})
 }
 

@@ -46,7 +46,7 @@ func NewDPO(m models.Model, ref *Reference, pairs, eval []data.Pair, opts DPOOpt
 	if len(pairs) == 0 {
 		return nil, fault.Inputf("no preference pairs are left after encoding; check --data and --max-length")
 	}
-	if err := checkPairs(slices.Concat(pairs, eval)); err != nil {
+	if err := CheckPairs(slices.Concat(pairs, eval)); err != nil {
 		return nil, err
 	}
 	order, err := walkOver(&opts.Common, pairs, pairOrigin)
@@ -101,8 +101,8 @@ func (d *DPO) Prepare(ctx context.Context) error {
 	return nil
 }
 
-// checkPairs refuses pairs that cannot teach a preference.
-func checkPairs(pairs []data.Pair) error {
+// CheckPairs refuses pairs that cannot teach a preference.
+func CheckPairs(pairs []data.Pair) error {
 	for i, p := range pairs {
 		for _, side := range []struct {
 			name string

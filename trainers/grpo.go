@@ -28,6 +28,9 @@ func DefaultGRPO() GRPOOptions {
 	return o
 }
 
+// Validate checks what the tags cannot.
+func (o *GRPOOptions) Validate() error { return o.validGroups(o.NumGenerations) }
+
 // GRPO is the trainer.
 type GRPO struct {
 	Online

@@ -32,6 +32,14 @@ func DefaultInverseQ() InverseQOptions {
 	return o
 }
 
+// Validate checks what the tags cannot.
+func (o *InverseQOptions) Validate() error {
+	if o.MKL {
+		return fault.Inputf("mkl: credit is measured from one reference; leave mkl out, the members are then averaged")
+	}
+	return o.OnlineOptions.Validate()
+}
+
 // Guide is the estimate π̂* of the optimal policy. It shares the policy's tokenizer; its prompt may be longer than the
 // policy's, and the completion's tokens are the same.
 type Guide struct {
@@ -50,8 +58,8 @@ type InverseQ struct {
 // is logged and never learned from. save writes the policy into a folder; log may be nil.
 func NewInverseQ(cast Cast, guide Guide, prompts []data.Prompt, opts InverseQOptions, log *SampleLog, save func(dir string) error) (*InverseQ, error) {
 	q := &InverseQ{opts: opts, guide: guide}
-	if opts.MKL {
-		return nil, fault.Inputf("mkl: credit is measured from one reference; leave mkl out, the members are then averaged")
+	if err := opts.Validate(); err != nil {
+		return nil, err
 	}
 	var err error
 	q.Online, err = newOnline(q, cast, prompts, &q.opts.OnlineOptions, log, save)

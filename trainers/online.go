@@ -46,9 +46,24 @@ func DefaultOnline() OnlineOptions {
 // Validate checks what the tags cannot.
 func (o *OnlineOptions) Validate() error {
 	if o.BatchSize%o.MiniBatches != 0 {
-		return fault.Inputf("batch_size %d is not a multiple of num_mini_batches %d", o.BatchSize, o.MiniBatches)
+		return fault.Inputf("batch_size %d is not a multiple of num_mini_batches %d; give --batch-size %d, or other mini-batches", o.BatchSize, o.MiniBatches, o.nextBatch(1))
 	}
-	return nil
+	return o.ReferenceOptions.validate()
+}
+
+// validGroups is Validate for a method that gives every prompt n completions: each mini-batch holds all of a prompt's.
+func (o *OnlineOptions) validGroups(n int) error {
+	if o.BatchSize%n != 0 || o.BatchSize/n%o.MiniBatches != 0 {
+		return fault.Inputf("batch_size %d is not a multiple of %d, the %d completions of a prompt times num_mini_batches %d; give --batch-size %d",
+			o.BatchSize, n*o.MiniBatches, n, o.MiniBatches, o.nextBatch(n))
+	}
+	return o.Validate()
+}
+
+// nextBatch is the least batch size, not below the one that was asked for, of whole mini-batches of groups of n.
+func (o *OnlineOptions) nextBatch(n int) int {
+	unit := n * o.MiniBatches
+	return (o.BatchSize + unit - 1) / unit * unit
 }
 
 // Watched is a frozen model whose KL is logged beside the reference's: the start policy, a soup member.
@@ -143,8 +158,8 @@ func newOnline(m scheme, cast Cast, prompts []data.Prompt, set *OnlineOptions, l
 	if len(cast.Stops) == 0 {
 		return Online{}, fault.Inputf("the policy has no EOS token: neither generation_config.json nor config.json has eos_token_id; add it")
 	}
-	if n := m.group(); set.BatchSize%(n*set.MiniBatches) != 0 {
-		return Online{}, fault.Inputf("batch_size %d is not a multiple of %d mini-batches of %d completions per prompt", set.BatchSize, set.MiniBatches, n)
+	if err := set.validGroups(m.group()); err != nil {
+		return Online{}, err
 	}
 	if err := noNoise(cast); err != nil {
 		return Online{}, err

@@ -51,15 +51,20 @@ const ReferenceDir = "reference"
 // follows tells whether the reference moves.
 func (r *Online) follows() bool { return r.set.RefEvery > 0 }
 
-// checkReference refuses what does not go together.
+// checkReference refuses a cast that the options do not fit.
 func (r *Online) checkReference() error {
-	switch {
-	case r.set.MKL != (len(r.cast.Members) > 0):
+	if r.set.MKL != (len(r.cast.Members) > 0) {
 		return fault.Inputf("mkl needs a reference of several members, DIR,DIR@w,w")
-	case r.follows() && models.Adapted(r.cast.Policy):
-		return fault.Inputf("ref_update_every %d: with adapters the reference has the policy's own frozen weights and cannot move; train all weights, or leave it out", r.set.RefEvery)
 	}
-	return r.set.ReferenceOptions.validate()
+	return r.set.FitsAdapters(models.Adapted(r.cast.Policy))
+}
+
+// FitsAdapters refuses a reference that is to follow a policy of which only adapters learn.
+func (o *ReferenceOptions) FitsAdapters(adapted bool) error {
+	if o.RefEvery > 0 && adapted {
+		return fault.Inputf("ref_update_every %d: with adapters the reference has the policy's own frozen weights and cannot move; train all weights, or leave it out", o.RefEvery)
+	}
+	return nil
 }
 
 // referenceLogProbs reads log π_ref of samples; of several references it is the weighted mean.

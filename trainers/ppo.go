@@ -38,14 +38,19 @@ type PPO struct {
 	kl     *KLController
 }
 
+// Validate checks what the tags cannot.
+func (o *PPOOptions) Validate() error {
+	if o.MKL && o.KLEstimator != "k1" {
+		return fault.Inputf("kl_estimator %s: of several references only k1 is the mean of the members' estimates; use k1 with mkl", o.KLEstimator)
+	}
+	return o.OnlineOptions.Validate()
+}
+
 // NewPPO makes the trainer. save writes policy and value network into a folder; log may be nil.
 func NewPPO(cast Cast, prompts []data.Prompt, opts PPOOptions, log *SampleLog, save func(dir string) error) (*PPO, error) {
 	p := &PPO{opts: opts, kl: NewKLController(opts.KLCoef, opts.KLTarget, opts.KLHorizon)}
 	if err := opts.Validate(); err != nil {
 		return nil, err
-	}
-	if opts.MKL && opts.KLEstimator != "k1" {
-		return nil, fault.Inputf("kl_estimator %s: of several references only k1 is the mean of the members' estimates; use k1 with mkl", opts.KLEstimator)
 	}
 	var err error
 	p.critic = critic{&p.Online, &p.opts.CriticOptions}

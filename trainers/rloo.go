@@ -33,6 +33,9 @@ func DefaultRLOO() RLOOOptions {
 	return o
 }
 
+// Validate checks what the tags cannot.
+func (o *RLOOOptions) Validate() error { return o.validGroups(o.NumGenerations) }
+
 // RLOO is the trainer.
 type RLOO struct {
 	Online

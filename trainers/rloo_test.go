@@ -86,6 +86,6 @@ func TestGroupsMustFitTheBatch(t *testing.T) {
 		tinyOnline(&o.OnlineOptions)
 		o.NumGenerations = 4
 		_, err := NewRLOO(actorCast(t), tinyPrompts(), o, nil, nil)
-		assert.ErrorContains(t, err, "batch_size 6 is not a multiple of 1 mini-batches of 4 completions per prompt")
+		assert.ErrorContains(t, err, "batch_size 6 is not a multiple of 4, the 4 completions of a prompt times num_mini_batches 1; give --batch-size 8")
 	})
 }

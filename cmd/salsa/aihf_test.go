@@ -4,6 +4,7 @@ package main
 // what is refused.
 
 import (
+	"fmt"
 	"path/filepath"
 	"testing"
 
@@ -98,4 +99,22 @@ func TestAIHFInARecipe(t *testing.T) {
 	code, _, errs := salsa(t, newRootCmd(), "run", path, "--var", "world="+w.dir, "--out", out)
 	require.Equal(t, 0, code, errs)
 	holdsRun(t, out+"/stages/aihf", 2, append(runFiles, "reference.json")...)
+}
+
+func TestAIHFRows(t *testing.T) {
+	w := theWorld()
+	rows := ""
+	for range 4 {
+		rows += `{"prompt":" hot salsa:","chosen":" miso","rejected":" miso"}` + "\n" + `{"prompt":" hot salsa:","chosen":" miso salt","rejected":" corn"}` + "\n"
+	}
+	pairs := put(t, "pairs.jsonl", rows)
+	for _, form := range []string{"", alternate} {
+		line := "aihf --model @sft1 --reference @sft1 --demos @demos.jsonl --max-steps 1 --batch-size 4 --demo-batch-size 4 " + form + "--data "
+		mistake{"same", line + pairs + " --out OUT", nil, []string{"pairs.jsonl:1: the chosen and the rejected completion are the same", "--identical drop"}}.try(t)
+		w.do(t, line+pairs+" --identical drop --out "+t.TempDir()+"/o")
+	}
+	// Answers that are given may fill the context: only their prompts leave room for new ones.
+	for i, form := range []string{selfPlay, alternate} {
+		w.do(t, aihfLine+form+"--max-steps 1 --max-new-tokens 57 --out "+fmt.Sprint(t.TempDir(), i))
+	}
 }

@@ -4,6 +4,8 @@ package main
 // reference, and refuses what makes no sense.
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -70,7 +72,7 @@ func TestRLOOSamplesCanBeRecomputed(t *testing.T) {
 func TestOnlineRefusals(t *testing.T) {
 	w := theWorld()
 	for line, want := range map[string]string{
-		"rloo --reward-model @rm --reference @sft1 --num-generations 3":                                       "batch_size 8 is not a multiple of 1 mini-batches of 3 completions per prompt",
+		"rloo --reward-model @rm --reference @sft1 --num-generations 3":                                       "batch_size 8 is not a multiple of 3, the 3 completions of a prompt times num_mini_batches 1; give --batch-size 9",
 		"rloo --reward-model @rm --reference @sft1 --num-generations 1":                                       "num-generations",
 		"grpo --reward-model @sft1 --reference @sft1":                                                         "sft1",
 		"xpo --reward-model @rm --reference @sft1 --beta 0":                                                   "use a positive --beta",
@@ -82,10 +84,58 @@ func TestOnlineRefusals(t *testing.T) {
 		"ppo --reward-model @rm --reference @sft1 --ref-update-every 2":                                       "give a share above 0",
 		"apa --reward-model @rm --reference @sft1 --temperature-lambda 0":                                     "temperature-lambda",
 		"ppo --reward-model @rm --reference @sft1 --ref-update-every 2 --lora-rank 2 --ref-update-weight 0.5": "leave it out",
+		"rloo --reward-model @rm --reference @sft1 --eval-data @prompts.jsonl":                                "--eval-data is not read",
+		"apa --reward-model @rm,@rm@mean-std --reference @sft1":                                               "use @mean, @min or @mean-1std",
+		"inverse-q --reference @sft1,@sft2 --guide @sft1 --mkl":                                               "leave mkl out",
 	} {
-		code, _, errs := salsa(t, newRootCmd(), w.args(line+onlineLine+"--quiet --out "+t.TempDir()+"/o")...)
+		out := t.TempDir() + "/o"
+		code, _, errs := salsa(t, newRootCmd(), w.args(line+onlineLine+"--quiet --out "+out)...)
+		assert.NoFileExists(t, out+"/run.yaml", "%s: the folder can be used again", line)
 		assert.Equal(t, fault.ExitInput, code, "%s: %s", line, errs)
 		assert.Contains(t, errs, want, line)
 		assert.Equal(t, 1, strings.Count(strings.TrimSpace(errs), "\n")+1, "one line: %s", errs)
 	}
+}
+
+func TestRoomInEveryContext(t *testing.T) {
+	small := func(name string) func(t *testing.T, w *world) string {
+		return damaged(name, config("max_position_embeddings", 24))
+	}
+	line := " --model @sft1 --data @prompts.jsonl --max-steps 1 --batch-size 4 --max-new-tokens 20 --out OUT "
+	long := "the prompt has 6 tokens, more than the 4 that 20 new ones leave of the context; lower --max-new-tokens"
+	for _, m := range []mistake{
+		{"reference", "rloo --reward-model @rm --reference {}" + line, small("sft1"), []string{"prompts.jsonl:1", long}},
+		{"reward model", "rloo --reward-model {} --reference @sft1" + line, small("rm"), []string{long}},
+		{"member of an ensemble", "rloo --reward-model @rm,{}@min --reference @sft1" + line, small("rm"), []string{long}},
+		{"value network", "ppo --reward-model @rm --value-model {} --reference @sft1" + line, small("rm"), []string{long}},
+		{"watched", "rloo --reward-model @rm --watch-models {} --reference @sft1" + line, small("sft1"), []string{long}},
+		{"guide", "inverse-q --guide {} --reference @sft1" + line, small("sft1"), []string{long}},
+		{"sampled reference", "can --reward-model @rm --safety-model @rm --safety-bound 0 --reference {}" + line, small("sft1"), []string{long}},
+		{"no room at all", "rloo --reward-model {} --reference @sft1 --max-new-tokens 30" + strings.Replace(line, "--max-new-tokens 20", "", 1), small("rm"),
+			[]string{"rm: --max-new-tokens 30 leaves no room for a prompt in the context of 24 tokens; lower it"}},
+		{"advice", "inverse-q --strategy " + strings.Repeat("tomato,", 30) + " --reference @sft1" + line, nil, []string{"prompts.jsonl:1: with --strategy the prompt has", "shorten one"}},
+	} {
+		t.Run(m.name, m.try)
+	}
+}
+
+func TestResumeHoldsToWhatTeaches(t *testing.T) {
+	w, out := theWorld(), t.TempDir()+"/o"
+	guide, rm := w.copyModel(t, "sft2"), w.copyModel(t, "rm")
+	line := "inverse-q --reference @sft1 --guide " + guide + " --reward-model " + rm + onlineLine + "--out " + out
+	w.do(t, line)
+	for _, c := range []struct{ dir, name string }{{guide, "guide.json"}, {rm, "reward-model.json"}} {
+		path := filepath.Join(c.dir, "model.safetensors")
+		was, err := os.ReadFile(path)
+		require.NoError(t, err)
+		now := append([]byte{}, was...)
+		now[len(now)-1] ^= 1
+		require.NoError(t, os.WriteFile(path, now, 0o644))
+		code, _, errs := salsa(t, newRootCmd(), w.args(line+" --resume --quiet")...)
+		assert.Equal(t, fault.ExitInput, code, errs)
+		assert.Contains(t, errs, c.name)
+		assert.Contains(t, errs, "has changed since the run began")
+		require.NoError(t, os.WriteFile(path, was, 0o644))
+	}
+	w.do(t, line+" --resume")
 }

@@ -5,6 +5,7 @@ package job
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 
 	"salsa/data"
@@ -21,6 +22,29 @@ func AIHF(ctx context.Context, o *AIHFOptions) (map[string]float64, error) {
 	return o.pairwise(ctx)
 }
 
+// whole is what encodes complete rows where enc leaves room for an answer to prompts: a demonstration or a pair has its
+// answers already, and may fill the context.
+func (o *AIHFOptions) whole(enc *data.Encoder) *data.Encoder {
+	e := *enc
+	if e.MaxLength, e.Room = enc.MaxLength+enc.Room, 0; o.MaxLength > 0 {
+		e.MaxLength = min(e.MaxLength, o.MaxLength)
+	}
+	return &e
+}
+
+// demonstration encodes a row whose prompt is answered anew, for which enc leaves room. A prompt that leaves none is
+// refused, dropped or cut with its row, as --overlong says.
+func (o *AIHFOptions) demonstration(enc *data.Encoder) func(row *data.Row) (data.Example, error) {
+	whole := o.whole(enc)
+	return func(row *data.Row) (data.Example, error) {
+		x, err := whole.SFT(row)
+		if from, _ := trainers.LastAnswer(&x); err != nil || from <= enc.MaxLength {
+			return x, err
+		}
+		return enc.SFT(row)
+	}
+}
+
 // demonstrations reads and encodes --demos but for those whose prompts are held out.
 func (o *AIHFOptions) demonstrations(enc *data.Encoder) ([]data.Example, error) {
 	if len(o.Demos) == 0 {
@@ -31,7 +55,7 @@ func (o *AIHFOptions) demonstrations(enc *data.Encoder) ([]data.Example, error) 
 		return nil, err
 	}
 	train, _ := splitRows(rows, o.Holdout)
-	examples, err := encode(train, "demonstrations", !o.Quiet, enc.SFT)
+	examples, err := encode(train, "demonstrations", !o.Quiet, o.demonstration(enc))
 	if err == nil && len(examples) == 0 {
 		return nil, fault.Inputf("--demos: no demonstrations are left after encoding; check the files, --holdout and --max-length")
 	}
@@ -43,7 +67,7 @@ func (o *AIHFOptions) preference() *DPOOptions {
 	d := DefaultDPO()
 	d.Model, d.Reference, d.Extrapolate = o.Model, o.Reference, o.Extrapolate
 	d.Training, d.Data, d.TemplateCheck = o.Training, o.Data, o.TemplateCheck
-	d.Common, d.Beta = o.Common, o.Beta
+	d.Common, d.Beta, d.Identical = o.Common, o.Beta, o.Identical
 	return &d
 }
 
@@ -128,7 +152,7 @@ func (o *AIHFOptions) alternate(ctx context.Context) (map[string]float64, error)
 		if demos, err = o.demonstrations(j.enc); err != nil {
 			return nil, err
 		}
-		if pairs, _, err = encoded(&o.Data, "pairs", !o.Quiet, j.enc.Pair); err != nil {
+		if pairs, err = o.pairsOf(j.enc); err != nil {
 			return nil, err
 		}
 		for i := range demos {
@@ -146,4 +170,14 @@ func (o *AIHFOptions) alternate(ctx context.Context) (map[string]float64, error)
 		}
 		return trainers.NewAIHFAlternate(s.cast, demos, pairs, o.AIHFOptions, s.log, save)
 	})
+}
+
+// pairsOf are the preference pairs of the alternation.
+func (o *AIHFOptions) pairsOf(enc *data.Encoder) ([]data.Pair, error) {
+	rows, _, err := o.Data.load(!o.Quiet)
+	if err != nil {
+		return nil, err
+	}
+	pairs, err := o.preference().encodePairs(o.whole(enc), rows, "pairs")
+	return pairs, errors.Join(err, trainers.CheckPairs(pairs))
 }

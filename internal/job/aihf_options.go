@@ -18,6 +18,7 @@ type AIHFOptions struct {
 	Reference   string   `yaml:"reference" required:"true" arg:"DIR[,DIR...][@w,w...]" help:"frozen model that the policy is held to, usually --model; several folders are averaged into a soup"`
 	Extrapolate bool     `yaml:"extrapolate" help:"allow soup weights outside [0, 1]"`
 	Demos       []string `yaml:"demos" input:"path" arg:"FILES" help:"demonstrations, rows as for salsa sft; --data has the preference pairs"`
+	Identical   string   `yaml:"identical" enum:"error,drop" help:"what happens to pairs whose two completions are the same"`
 	RewardModel string   `yaml:"reward_model" arg:"DIR" help:"alternate: reward model that learning starts from, from salsa reward; A,B averages weights"`
 	ValueModel  string   `yaml:"value_model" input:"path" arg:"DIR" help:"alternate: value network to start from; empty: the reward model"`
 	WatchKL     bool     `yaml:"watch_kl" help:"alternate: log the KL against the start policy and every soup member too; each is one more model in memory"`
@@ -32,7 +33,7 @@ type AIHFOptions struct {
 
 // DefaultAIHF returns the defaults.
 func DefaultAIHF() AIHFOptions {
-	return AIHFOptions{WatchKL: true, Gold: "none", Training: defaultTraining(), AIHFOptions: trainers.DefaultAIHF()}
+	return AIHFOptions{WatchKL: true, Gold: "none", Identical: "error", Training: defaultTraining(), AIHFOptions: trainers.DefaultAIHF()}
 }
 
 // InputPaths lists the folders inside the expressions of the reference and the reward model.

@@ -21,7 +21,12 @@ func DefaultAPA() APAOptions {
 }
 
 // Validate checks what the tags cannot.
-func (o *APAOptions) Validate() error { return o.checkInputs() }
+func (o *APAOptions) Validate() error {
+	if err := o.checkInputs(); err != nil {
+		return err
+	}
+	return o.APAOptions.Validate()
+}
 
 // APA runs the job.
 func APA(ctx context.Context, o *APAOptions) (map[string]float64, error) {

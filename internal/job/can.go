@@ -232,7 +232,7 @@ func (c *canJob) read(cfg *models.Config) (err error) {
 	if c.enc, err = c.answering(c.Model, cfg, c.MaxNewTokens); err != nil {
 		return err
 	}
-	if err := errors.Join(c.reward.room(c.enc, c.MaxNewTokens), c.safety.room(c.enc, c.MaxNewTokens)); err != nil {
+	if err := leaveRoomIn(c.enc, c.MaxNewTokens, slices.Concat(c.ref.Dirs, c.scorerDirs())...); err != nil {
 		return err
 	}
 	files := Data{Data: c.Data, EvalData: c.EvalData, Holdout: c.Holdout}

@@ -3,11 +3,12 @@ package job
 // salsa inverse-q: token-level credit from a guide, with no reward model.
 
 import (
+	"cmp"
 	"context"
+	"math"
 
 	"salsa/data"
 	"salsa/internal/fault"
-	"salsa/models"
 	"salsa/soup"
 	"salsa/trainers"
 )
@@ -37,6 +38,9 @@ func (o *InverseQOptions) InputPaths() []string {
 
 // Validate checks what the tags cannot.
 func (o *InverseQOptions) Validate() error {
+	if err := o.InverseQOptions.Validate(); err != nil {
+		return err
+	}
 	if o.Guide == "" && o.Strategy == "" {
 		return fault.Inputf("a guide that sees and is what the reference is gives no credit; give --guide DIR, a better model of the same vocabulary, or --strategy TEXT, which makes the reference answer better")
 	}
@@ -51,54 +55,62 @@ func (o *InverseQOptions) Validate() error {
 // InverseQ runs the job.
 func InverseQ(ctx context.Context, o *InverseQOptions) (map[string]float64, error) {
 	j := &onlineJob{Online: &o.Online, set: &o.InverseQOptions.OnlineOptions, name: "inverse-q", opts: o, reward: o.RewardModel}
-	var guide soup.Expr
 	if o.Guide != "" {
 		var err error
-		if guide, err = soup.ParseExpr(o.Guide, o.Extrapolate); err != nil {
+		if j.guide, err = soup.ParseExpr(o.Guide, o.Extrapolate); err != nil {
 			return nil, err
 		}
-		if err := checkReference(guide, o.Model); err != nil {
-			return nil, err
+	}
+	var seen map[*data.Row]data.Prompt // as the guide sees them
+	if o.Strategy != "" {
+		j.source = func() (prompts []data.Prompt, err error) {
+			if prompts, err = j.given(); err == nil {
+				seen, err = o.advised(j.enc, prompts, cmp.Or(o.Guide, o.Reference))
+			}
+			return prompts, err
 		}
 	}
 	return j.run(ctx, func(s stage) (onlineTrainer, error) {
 		g := trainers.Guide{Model: s.cast.Reference}
 		if o.Guide != "" {
 			var err error
-			if g.Model, err = guide.Load(s.options); err != nil {
+			if g.Model, err = j.guide.Load(s.options); err != nil {
 				return nil, err
 			}
 		}
 		if o.Strategy != "" {
-			prompt, err := o.advised(j.enc, s.prompts, g.Model.Config())
-			if err != nil {
-				return nil, err
-			}
-			g.Prompt = prompt
+			g.Prompt = func(p data.Prompt) data.Prompt { return seen[p.Row] }
 		}
 		return trainers.NewInverseQ(s.cast, g, s.prompts, o.InverseQOptions, s.log, s.save)
 	})
 }
 
 // advised encodes every prompt as the guide sees it, with the strategy before the text or the last user's message, and
-// refuses those that leave no room for an answer.
-func (o *InverseQOptions) advised(enc *data.Encoder, prompts []data.Prompt, cfg *models.Config) (func(data.Prompt) data.Prompt, error) {
+// refuses those that leave the guide, an expression of folders, no room for an answer: advice is never cut.
+func (o *InverseQOptions) advised(enc *data.Encoder, prompts []data.Prompt, guide string) (map[*data.Row]data.Prompt, error) {
+	whole := *enc
+	whole.MaxLength, whole.Room = math.MaxInt, 0
+	if err := leaveRoomIn(&whole, o.MaxNewTokens, memberDirs(guide)...); err != nil {
+		return nil, err
+	}
+	limit := whole.MaxLength
+	whole.MaxLength = 0
 	seen := map[*data.Row]data.Prompt{}
 	for i := range prompts {
 		row, err := advise(prompts[i].Row, o.Strategy)
 		if err != nil {
 			return nil, err
 		}
-		p, err := enc.Prompt(row)
+		p, err := whole.Prompt(row)
 		if err != nil {
 			return nil, err
 		}
-		if len(p.IDs)+o.MaxNewTokens > cfg.Context() {
-			return nil, fault.Inputf("%s: with --strategy the prompt has %d tokens, and with --max-new-tokens %d it leaves the context of %d; shorten one", prompts[i].Row.At(), len(p.IDs), o.MaxNewTokens, cfg.Context())
+		if len(p.IDs) > limit {
+			return nil, fault.Inputf("%s: with --strategy the prompt has %d tokens, and with --max-new-tokens %d it leaves the guide's context of %d; shorten one", prompts[i].Row.At(), len(p.IDs), o.MaxNewTokens, limit+o.MaxNewTokens)
 		}
 		seen[prompts[i].Row] = p
 	}
-	return func(p data.Prompt) data.Prompt { return seen[p.Row] }, nil
+	return seen, nil
 }
 
 // advise returns a copy of a row with advice before what is asked.

@@ -78,6 +78,9 @@ func (o *Online) checkInputs() error {
 	if _, err := soup.ParseExpr(o.Reference, o.Extrapolate); err != nil {
 		return err
 	}
+	if len(o.EvalData) > 0 {
+		return fault.Inputf("--eval-data is not read by methods that learn from completions of their own; leave it out, and measure with salsa eval")
+	}
 	return o.checkWeights()
 }
 
@@ -96,6 +99,7 @@ type onlineJob struct {
 	source func() ([]data.Prompt, error)
 
 	ref    soup.Expr
+	guide  soup.Expr  // of Inverse-Q*; empty: the reference, or none
 	scorer rewardExpr // what reward stands for
 	enc    *data.Encoder
 }
@@ -135,7 +139,7 @@ func (o *onlineJob) run(ctx context.Context, build func(s stage) (onlineTrainer,
 	if err := run.pinBase(&o.LoRA, o.Model); err != nil {
 		return nil, err
 	}
-	pin, err := pinReference(run.path(referenceFile), o.ref)
+	pins, err := o.pins(run)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +156,7 @@ func (o *onlineJob) run(ctx context.Context, build func(s stage) (onlineTrainer,
 		if err != nil {
 			return err
 		}
-		if err := run.beginPinned(pin); err != nil {
+		if err := run.beginWith(pins); err != nil {
 			return err
 		}
 		t, err := build(stage{cast, prompts, o.sampleLog(), o.saver(cast), opt})
@@ -188,7 +192,34 @@ func (o *onlineJob) preflight() (cfg *models.Config, err error) {
 			return nil, err
 		}
 	}
+	if err := o.set.FitsAdapters(o.LoRARank > 0); err != nil {
+		return nil, err
+	}
+	if len(o.guide.Dirs) > 0 {
+		if err := checkReference(o.guide, o.Model); err != nil {
+			return nil, err
+		}
+	}
 	return cfg, o.checkScorers()
+}
+
+// pins returns what a resumed run is held to: the frozen models that it learns from, by content.
+func (o *onlineJob) pins(run *runFolder) (files []pinnedFile, err error) {
+	for _, p := range []struct {
+		file, what string
+		of         soup.Expr
+		pinned     bool
+	}{{referenceFile, "reference", o.ref, true}, {rewardFile, "reward model", o.scorer.models, !o.learns}, {"guide.json", "guide", o.guide, true}} {
+		if !p.pinned || len(p.of.Dirs) == 0 {
+			continue
+		}
+		raw, err := pin(run.path(p.file), p.what, p.of)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, pinnedFile{p.file, raw})
+	}
+	return files, nil
 }
 
 // checkScorers opens the reward model, or all that it is made of, and the start of the value network.
@@ -215,7 +246,12 @@ func (o *onlineJob) checkScorers() (err error) {
 
 // templated lists the folders whose model must know the chat template of the prompts.
 func (o *onlineJob) templated() []string {
-	dirs := slices.Concat([]string{o.Model}, o.scorer.models.Dirs, o.ref.Dirs)
+	return append(o.readers(), o.Model)
+}
+
+// readers lists the folders of the models that read the policy's completions beside the policy itself.
+func (o *onlineJob) readers() []string {
+	dirs := slices.Concat(o.ref.Dirs, o.guide.Dirs, o.scorer.models.Dirs)
 	if o.value != "" {
 		dirs = append(dirs, o.value)
 	}
@@ -225,6 +261,9 @@ func (o *onlineJob) templated() []string {
 // prompts reads and encodes the prompts; each leaves room for its answer.
 func (o *onlineJob) prompts(cfg *models.Config) (prompts []data.Prompt, err error) {
 	if o.enc, err = o.answering(o.Model, cfg, o.set.MaxNewTokens); err != nil {
+		return nil, err
+	}
+	if err := leaveRoomIn(o.enc, o.set.MaxNewTokens, append(o.readers(), o.WatchModels...)...); err != nil {
 		return nil, err
 	}
 	if o.source == nil {

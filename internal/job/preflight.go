@@ -94,7 +94,23 @@ func leaveRoom(enc *data.Encoder, cfg *models.Config, n int) error {
 	if n >= cfg.Context() {
 		return fault.Inputf("--max-new-tokens %d leaves no room for a prompt in the context of %d tokens; lower it", n, cfg.Context())
 	}
-	enc.MaxLength = min(enc.MaxLength, cfg.Context()-n)
+	if limit := cfg.Context() - n; limit < enc.MaxLength {
+		enc.MaxLength, enc.Room = limit, n
+	}
+	return nil
+}
+
+// leaveRoomIn is leaveRoom for the contexts of all models in dirs, which read what the encoder's model writes.
+func leaveRoomIn(enc *data.Encoder, n int, dirs ...string) error {
+	for _, dir := range dirs {
+		cfg, err := models.ReadConfig(dir)
+		if err != nil {
+			return err
+		}
+		if err := leaveRoom(enc, cfg, n); err != nil {
+			return fault.Inputf("%s: %w", dir, err)
+		}
+	}
 	return nil
 }
 

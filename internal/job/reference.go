@@ -18,7 +18,10 @@ import (
 	"salsa/soup"
 )
 
-const referenceFile = "reference.json" // in a run folder
+const ( // in a run folder
+	referenceFile = "reference.json"
+	rewardFile    = "reward-model.json"
+)
 
 // pinned is reference.json.
 type pinned struct {
@@ -74,6 +77,25 @@ func pin(path, what string, e soup.Expr) ([]byte, error) {
 		}
 	}
 	return raw, nil
+}
+
+// pinnedFile is a file of a run folder that tells the frozen models by content.
+type pinnedFile struct {
+	name string
+	raw  []byte
+}
+
+// beginWith begins a run and writes its pins.
+func (r *runFolder) beginWith(pins []pinnedFile) error {
+	if err := r.begin(); err != nil {
+		return err
+	}
+	for _, f := range pins {
+		if err := checkpoint.WriteFileAtomic(r.path(f.name), f.raw); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // beginPinned begins a run and writes what pinReference returned; nil stands for no reference.

@@ -33,6 +33,9 @@ type rewardExpr struct {
 // combining matches how an ensemble combines its members' scores.
 var combining = regexp.MustCompile(`^(min|mean|mean-([0-9.]+)std)$`)
 
+// nearlyCombining matches what is meant as combining and is not: no folder's name follows an @ like that.
+var nearlyCombining = regexp.MustCompile(`^(min|max|mean|median|avg|std)([-+*,].*)?$`)
+
 // parseReward reads a rewardExpr; flag is the option that holds it, for messages.
 func parseReward(flag, text string) (rewardExpr, error) {
 	e := rewardExpr{text: text}
@@ -51,6 +54,8 @@ func parseReward(flag, text string) (rewardExpr, error) {
 				return e, fault.Inputf("--%s %s: %q is no number of standard deviations; write mean-1std", flag, text, how[2])
 			}
 			e.combine = trainers.Combine{Min: how[1] == "min", Std: std}
+		} else if nearlyCombining.MatchString(text[i+1:]) {
+			return e, fault.Inputf("--%s %s: @%s is no way to ask an ensemble; use @mean, @min or @mean-1std", flag, text, text[i+1:])
 		}
 	}
 	var err error
@@ -110,20 +115,6 @@ func (e rewardExpr) check(model string) error {
 		return err
 	}
 	members.Close()
-	return nil
-}
-
-// room lowers the encoder's limit to what every member's context leaves beside n new tokens.
-func (e rewardExpr) room(enc *data.Encoder, n int) error {
-	for _, dir := range e.models.Dirs {
-		cfg, err := models.ReadConfig(dir)
-		if err != nil {
-			return err
-		}
-		if err := leaveRoom(enc, cfg, n); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 

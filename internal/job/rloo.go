@@ -20,7 +20,12 @@ func DefaultRLOO() RLOOOptions {
 }
 
 // Validate checks what the tags cannot.
-func (o *RLOOOptions) Validate() error { return o.checkInputs() }
+func (o *RLOOOptions) Validate() error {
+	if err := o.checkInputs(); err != nil {
+		return err
+	}
+	return o.RLOOOptions.Validate()
+}
 
 // RLOO runs the job.
 func RLOO(ctx context.Context, o *RLOOOptions) (map[string]float64, error) {
@@ -42,7 +47,12 @@ func DefaultGRPO() GRPOOptions {
 }
 
 // Validate checks what the tags cannot.
-func (o *GRPOOptions) Validate() error { return o.checkInputs() }
+func (o *GRPOOptions) Validate() error {
+	if err := o.checkInputs(); err != nil {
+		return err
+	}
+	return o.GRPOOptions.Validate()
+}
 
 // GRPO runs the job.
 func GRPO(ctx context.Context, o *GRPOOptions) (map[string]float64, error) {

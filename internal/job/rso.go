@@ -122,7 +122,7 @@ func RSO(ctx context.Context, o *RSOOptions) (scalars map[string]float64, err er
 		return nil, err
 	}
 	err = compute(&o.Base, func(opt models.Options) error {
-		if err := j.begin(run, pins); err != nil {
+		if err := run.beginWith(pins); err != nil {
 			return err
 		}
 		if err := j.drawAll(ctx, opt); err != nil {
@@ -179,7 +179,7 @@ func (j *rsoJob) read(cfg *models.Config) (err error) {
 	if j.enc, err = j.answering(j.Model, cfg, j.MaxNewTokens); err != nil {
 		return err
 	}
-	if err := j.scorer.room(j.enc, j.MaxNewTokens); err != nil {
+	if err := leaveRoomIn(j.enc, j.MaxNewTokens, slices.Concat(j.scorer.models.Dirs, j.ref.Dirs)...); err != nil {
 		return err
 	}
 	files := Data{Data: j.RSOOptions.Data, Holdout: j.Holdout}
@@ -198,12 +198,6 @@ func (j *rsoJob) read(cfg *models.Config) (err error) {
 	return errors.Join(checkGold("reward-model", j.scorer.gold, j.prompts), j.checkTemplates(j.record, j.enc, j.Quiet, dirs...))
 }
 
-// pinnedFile is a file of a run folder that tells the frozen models by content.
-type pinnedFile struct {
-	name string
-	raw  []byte
-}
-
 // pins returns what a resumed run is held to: the models that the candidates and their scores came from, and the
 // reference where there is one.
 func (j *rsoJob) pins(run *runFolder) ([]pinnedFile, error) {
@@ -217,7 +211,7 @@ func (j *rsoJob) pins(run *runFolder) ([]pinnedFile, error) {
 		return nil, err
 	}
 	if j.scorer.gold == "" {
-		if err := add("reward-model.json", "reward model", j.scorer.models); err != nil {
+		if err := add(rewardFile, "reward model", j.scorer.models); err != nil {
 			return nil, err
 		}
 	}
@@ -229,19 +223,6 @@ func (j *rsoJob) pins(run *runFolder) ([]pinnedFile, error) {
 		files = append(files, pinnedFile{referenceFile, raw})
 	}
 	return files, err
-}
-
-// begin makes the folder a run.
-func (j *rsoJob) begin(run *runFolder, pins []pinnedFile) error {
-	if err := run.begin(); err != nil {
-		return err
-	}
-	for _, f := range pins {
-		if err := checkpoint.WriteFileAtomic(run.path(f.name), f.raw); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // file is a file of the run folder.
