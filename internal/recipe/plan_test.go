@@ -179,6 +179,7 @@ func TestBadRecipes(t *testing.T) {
 		{"unclosed", stage("{name: a, kind: sft, with: {model: \"${x\"}}"), "has no closing brace"},
 		{"environment", stage("{name: a, kind: sft, with: {model: \"${env:UNSET}\"}}"), "tiny.yaml:3: ${env:UNSET}: environment variable UNSET is not set; export it"},
 		{"required vars", "vars:\n  a:\n  b: {help: data folder}\n" + stage("{name: a, kind: sft}"), "no value for a, b (data folder); give each as --var name=value"},
+		{"required by a default", "vars:\n  a:\n  b: {default: \"${a}\"}\n  c:\n" + stage("{name: a, kind: sft}"), "no value for a, c; give each as --var name=value"},
 		{"builtin var", "vars: {seed: 1}\n" + stage("{name: a, kind: sft}"), "${seed} is built in"},
 		{"var keys", "vars: {a: {hlep: x}}\n" + stage("{name: a, kind: sft}"), "unknown key hlep; did you mean `help`?"},
 		{"vars list", "vars: [a]\n" + stage("{name: a, kind: sft}"), "vars must be a mapping"},

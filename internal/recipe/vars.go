@@ -92,7 +92,11 @@ func (d *document) resolveVars(given []string, base scope) (scope, []Var, error)
 			missing = append(missing, v.name)
 			continue
 		default:
-			if n, err = substitute(v.value, all, d.varNames()); err != nil {
+			n, err = substitute(v.value, all, d.varNames())
+			if err != nil && len(missing) > 0 {
+				continue // it may refer to one of them; all are named below
+			}
+			if err != nil {
 				return nil, nil, err
 			}
 		}
