@@ -63,20 +63,22 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
-// prepare puts what a row's jobs read and inputs does not have into the scratch folder: the prompts of a decode row, of
-// which salsa takes a whole file, and mergekit's recipe.
+// prepare puts what a row's jobs read and inputs does not have into the scratch folder: as many prompts and pairs as the
+// row uses, because salsa generate answers a whole file and salsa dpo asks its reference about one; and mergekit's recipe.
 func (s *settings) prepare(r *row) error {
 	if err := os.MkdirAll(s.scratch, 0o755); err != nil {
 		return err
 	}
-	raw, err := os.ReadFile(s.input("prompts.jsonl"))
-	if err != nil {
-		return err
-	}
-	lines := slices.Collect(strings.Lines(string(raw)))
-	n := min(len(lines), max(1, r.steps*r.batch))
-	if err := os.WriteFile(filepath.Join(s.scratch, "prompts.jsonl"), []byte(strings.Join(lines[:n], "")), 0o644); err != nil {
-		return err
+	for _, name := range []string{"prompts.jsonl", "dpo.jsonl"} {
+		raw, err := os.ReadFile(s.input(name))
+		if err != nil {
+			return err
+		}
+		lines := slices.Collect(strings.Lines(string(raw)))
+		n := min(len(lines), max(1, r.steps*r.batch))
+		if err := os.WriteFile(filepath.Join(s.scratch, name), []byte(strings.Join(lines[:n], "")), 0o644); err != nil {
+			return err
+		}
 	}
 	recipe := "merge_method: linear\ndtype: float32\nmodels:\n"
 	for _, member := range []string{"soup-a", "soup-b"} {

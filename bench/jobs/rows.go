@@ -91,7 +91,7 @@ var ppoPhases = map[string][]string{
 
 // train is what all of salsa's trainers are told.
 func (s *settings) train(r *row, command, data string, more ...string) []string {
-	argv := []string{s.salsa, command, "--model", s.input("model"), "--data", s.input(data), "--out", filepath.Join(s.scratch, "out"),
+	argv := []string{s.salsa, command, "--model", s.input("model"), "--data", data, "--out", filepath.Join(s.scratch, "out"),
 		"--batch-size", strconv.Itoa(r.batch), "--max-steps", strconv.Itoa(r.steps), "--save-every", "0"}
 	return append(append(argv, s.machine(r)...), more...)
 }
@@ -103,7 +103,7 @@ func (s *settings) machine(r *row) []string {
 func (s *settings) input(name string) string { return filepath.Join(s.inputs, name) }
 
 func (s *settings) online(r *row, command, temperature string, more ...string) []string {
-	return s.train(r, command, "prompts.jsonl", append([]string{"--reference", s.input("model"), "--reward-model", s.input("reward"),
+	return s.train(r, command, s.input("prompts.jsonl"), append([]string{"--reference", s.input("model"), "--reward-model", s.input("reward"),
 		"--max-new-tokens", "64", "--temperature", temperature, "--watch-kl=false"}, more...)...)
 }
 
@@ -114,14 +114,14 @@ func ppo(s *settings, r *row) []string {
 func xpo(s *settings, r *row) []string { return s.online(r, "xpo", "0.9") }
 
 func sft(s *settings, r *row) []string {
-	return s.train(r, "sft", "sft.jsonl", "--packing", "--max-length", "512")
+	return s.train(r, "sft", s.input("sft.jsonl"), "--packing", "--max-length", "512")
 }
 
 func dpo(s *settings, r *row) []string {
-	return s.train(r, "dpo", "dpo.jsonl", "--reference", s.input("model"), "--beta", "0.1")
+	return s.train(r, "dpo", filepath.Join(s.scratch, "dpo.jsonl"), "--reference", s.input("model"), "--beta", "0.1")
 }
 
-// decode generates for steps batches of prompts, which prepare cuts from the file.
+// decode generates for as many batches as there are steps.
 func decode(temperature string) func(s *settings, r *row) []string {
 	return func(s *settings, r *row) []string {
 		return s.generate(r, filepath.Join(s.scratch, "prompts.jsonl"), "64", temperature)

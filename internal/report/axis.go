@@ -3,6 +3,7 @@
 package report
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -94,6 +95,21 @@ func (s *scale) place(count float64) {
 	for i := math.Ceil(s.min/step - 1e-9); i <= math.Floor(s.max/step+1e-9); i++ {
 		s.ticks = append(s.ticks, i*step)
 	}
+	if s.axis.Log && step == 1 && len(s.ticks) < 3 && 3*(s.max-s.min) <= count {
+		s.within()
+	}
+}
+
+// within sets the ticks of a logarithmic axis that spans few powers of ten: at 1, 2 and 5 times each.
+func (s *scale) within() {
+	s.ticks = nil
+	for decade := math.Floor(s.min); decade <= s.max; decade++ {
+		for _, m := range []float64{1, 2, 5} {
+			if v := decade + math.Log10(m); v >= s.min-1e-9 && v <= s.max+1e-9 {
+				s.ticks = append(s.ticks, v)
+			}
+		}
+	}
 }
 
 // niceStep returns the least of 1, 2 and 5 times a power of ten that is not below v.
@@ -131,7 +147,9 @@ func (s *scale) pixel(plain float64) float64 {
 func (s *scale) label(i int) string {
 	v := s.ticks[i]
 	if s.axis.Log {
-		return Number(math.Pow(10, v), 0)
+		decade := math.Floor(v + 1e-9)
+		value, _ := strconv.ParseFloat(fmt.Sprintf("%.0fe%.0f", math.Pow(10, v-decade), decade), 64) // 1, 2 or 5 of it, exactly
+		return Number(value, 0)
 	}
 	step := 1.0
 	if len(s.ticks) > 1 {

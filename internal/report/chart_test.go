@@ -33,6 +33,8 @@ func TestTicksAreRound(t *testing.T) {
 		{"tiny", Axis{}, []float64{0, 3e-6}, tight, "0 5e−7 1e−6 1.5e−6 2e−6 2.5e−6 3e−6"},
 		{"share", Axis{Percent: true, Include: []float64{0, 1}}, []float64{0.5}, loose, "0 % 20 % 40 % 60 % 80 % 100 %"},
 		{"log", Axis{Log: true}, []float64{1e-6, 1, 0, -3}, tight, "1e−6 1e−5 1e−4 0.001 0.01 0.1 1"},
+		{"log within a decade or two", Axis{Log: true}, []float64{128, 8192}, tight, "200 500 1000 2000 5000"},
+		{"log of small values", Axis{Log: true}, []float64{0.03, 0.6}, tight, "0.05 0.1 0.2 0.5"},
 		{"one value", Axis{}, []float64{5}, tight, "4.6 4.8 5.0 5.2 5.4"},
 		{"constant zero", Axis{}, []float64{0, 0}, tight, "−1.0 −0.5 0.0 0.5 1.0"},
 		{"nothing", Axis{}, []float64{math.NaN(), inf}, tight, "0.0 0.2 0.4 0.6 0.8 1.0"},
