@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"salsa/data"
 	"salsa/internal/fault"
@@ -22,12 +23,15 @@ type InverseQOptions struct {
 	Beta       float64 `yaml:"beta" help:"scale β of the credit" check:">0"`
 	PolicyStep string  `yaml:"policy_step" enum:"clip,regression" help:"clip: PPO's clipped step on the credit; regression: squared distance of β times the log-ratio to it"`
 	ClipRange  float64 `yaml:"cliprange" help:"clip: clip range ε of the ratio" check:">0"`
+	KLCoef     float64 `yaml:"kl_coef" help:"clip: weight of log π - log π_ref taken off a token's credit; at β the guide is where the policy comes to rest, at 0 nothing holds it" check:">=0"`
 	CreditClip float64 `yaml:"credit_clip" help:"limit a token's credit to ± this, since rare tokens have huge log-ratios; 0: no limit" check:">=0"`
 }
 
-// DefaultInverseQ returns our defaults; the paper's were not found.
+// DefaultInverseQ returns our defaults; the paper's were not found. The regression is bounded below and rests where the
+// policy is the guide. The clipped step on bare credit does not: the optimum of ΣA_t alone is whatever the guide prefers
+// most strongly, so the KL that the identities assume has to come off the credit.
 func DefaultInverseQ() InverseQOptions {
-	o := InverseQOptions{OnlineOptions: DefaultOnline(), Beta: 0.5, PolicyStep: "clip", ClipRange: 0.2, CreditClip: 2}
+	o := InverseQOptions{OnlineOptions: DefaultOnline(), Beta: 0.5, PolicyStep: "regression", ClipRange: 0.2, KLCoef: 0.5, CreditClip: 2}
 	o.PPOEpochs, o.LearningRate, o.Temperature = 2, 1e-6, 1
 	return o
 }
@@ -87,8 +91,13 @@ func (q *InverseQ) credit(ctx context.Context, samples []Sample, clock *stopwatc
 	clock.lap("guide")
 	for i := range samples {
 		s := &samples[i]
-		s.Advantages = TokenCredit(best[i], s.RefLogProbs, q.opts.Beta, q.opts.CreditClip)
-		s.Rewards = s.Advantages // with values of 0: see CreditRewards
+		s.Rewards = TokenCredit(best[i], s.RefLogProbs, q.opts.Beta, q.opts.CreditClip) // with values of 0: see CreditRewards
+		s.Advantages = slices.Clone(s.Rewards)
+		if q.opts.PolicyStep == "clip" {
+			for t, k := range s.KL {
+				s.Advantages[t] -= q.opts.KLCoef * k
+			}
+		}
 	}
 	return nil
 }

@@ -47,6 +47,7 @@ func TestInverseQGuide(t *testing.T) {
 	run(t, func() {
 		o := DefaultInverseQ()
 		tinyOnline(&o.OnlineOptions)
+		o.PolicyStep, o.KLCoef = "clip", 0
 		cast := actorCast(t)
 		q, err := NewInverseQ(cast, Guide{Model: cast.Reference}, tinyPrompts(), o, nil, nil)
 		require.NoError(t, err)
@@ -89,5 +90,22 @@ func TestInverseQRegressionFindsTheGuide(t *testing.T) {
 			losses = append(losses, res.Scalars["loss/policy_avg"])
 		}
 		assert.Less(t, losses[11], losses[0]/2)
+	})
+}
+
+// With the KL at β off its credit, the clipped step has nothing left to do where the policy is the guide.
+func TestInverseQRestsAtTheGuide(t *testing.T) {
+	run(t, func() {
+		o := DefaultInverseQ()
+		tinyOnline(&o.OnlineOptions)
+		o.PolicyStep, o.CreditClip = "clip", 0
+		cast := actorCast(t)
+		q, err := NewInverseQ(cast, Guide{Model: loadModel(t, llamaDir, frozen)}, tinyPrompts(), o, nil, nil)
+		require.NoError(t, err)
+		samples, _, err := q.experience(context.Background(), newStopwatch())
+		require.NoError(t, err)
+		for _, s := range samples {
+			near(t, make([]float64, len(s.Completion)), s.Advantages, 1e-5, "advantages")
+		}
 	})
 }

@@ -30,7 +30,7 @@ func stageKinds() map[string]stageKind {
 		"rloo":      kindOf("1", job.DefaultRLOO, quietly(job.RLOO)),
 		"grpo":      kindOf("1", job.DefaultGRPO, quietly(job.GRPO)),
 		"xpo":       kindOf("1", job.DefaultXPO, quietly(job.XPO)),
-		"inverse-q": kindOf("1", job.DefaultInverseQ, quietly(job.InverseQ)),
+		"inverse-q": kindOf("2", job.DefaultInverseQ, quietly(job.InverseQ)),
 		"dpo":       kindOf("1", job.DefaultDPO, quietly(job.DPO)),
 		"aihf":      kindOf("1", job.DefaultAIHF, quietly(job.AIHF)),
 		"rso":       kindOf("1", job.DefaultRSO, quietly(job.RSO)),
