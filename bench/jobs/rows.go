@@ -38,7 +38,7 @@ func chosen(s *settings) []row {
 	for _, r := range allRows() {
 		if s.row.MatchString(r.name) && (r.quick || !s.quick && !s.check) {
 			if s.quick || s.check {
-				r.steps = min(r.steps, 3)
+				r.steps = min(r.steps, 2)
 			}
 			rows = append(rows, r)
 		}
@@ -50,7 +50,7 @@ func allRows() []row {
 	var rows []row
 	for _, dtype := range []string{"float32", "bfloat16"} {
 		rows = append(rows, row{name: "ppo " + dtype, what: "PPO iteration: 16 prompts of 8-64 tokens, 64 new, 4 epochs, four networks",
-			unit: "iteration", dtype: dtype, steps: 4, batch: 16, quick: dtype == "float32", work: 1, salsa: ppo, read: fromMetrics,
+			unit: "iteration", dtype: dtype, steps: 3, batch: 16, quick: dtype == "float32", work: 1, salsa: ppo, read: fromMetrics,
 			rival: rival{venv: "trl029", script: "ppo.py"}, phasesAlike: ppoPhases})
 	}
 	rows = append(rows,
@@ -62,7 +62,7 @@ func allRows() []row {
 			quick: true, work: 8, salsa: dpo, read: fromMetrics, rival: rival{venv: "trl1", script: "dpo.py"}},
 		row{name: "dpo live rival", what: "the same, TRL's reference in every step, its default", unit: "pair", dtype: "float32", steps: 6, batch: 8,
 			work: 8, salsa: dpo, read: fromMetrics, rival: rival{venv: "trl1", script: "dpo.py", args: []string{"--reference", "live"}}},
-		row{name: "xpo", what: "XPO step: 16 prompts, two answers of 64 tokens each, one update", unit: "step", dtype: "float32", steps: 4, batch: 16,
+		row{name: "xpo", what: "XPO step: 16 prompts, two answers of 64 tokens each, one update", unit: "step", dtype: "float32", steps: 3, batch: 16, quick: true,
 			work: 1, salsa: xpo, read: fromMetrics, rival: rival{venv: "trl029", script: "xpo.py"}})
 	for _, temperature := range []string{"0", "1"} {
 		for _, batch := range []int{1, 8, 32} {
