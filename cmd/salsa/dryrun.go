@@ -5,7 +5,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -22,43 +21,46 @@ import (
 
 // planners maps the kinds whose memory can be foretold to what foretells it.
 func planners() map[string]func(options any) (*job.Plan, error) {
-	return map[string]func(options any) (*job.Plan, error){
-		"sft": plannerOf(job.PlanSFT), "reward": plannerOf(job.PlanReward), "ppo": plannerOf(job.PlanPPO), "dpo": plannerOf(job.PlanDPO),
+	known := map[string]func(options any) (*job.Plan, error){}
+	for _, k := range plannedKinds() {
+		known[k.name] = k.plan
 	}
+	return known
 }
 
-func plannerOf[T any](plan func(context.Context, *T) (*job.Plan, error)) func(any) (*job.Plan, error) {
-	return func(o any) (*job.Plan, error) { return plan(context.Background(), o.(*T)) }
-}
-
-// printMemory writes a line per training stage. Rows are taken to be as long as --max-length and the context allow.
+// printMemory writes a line per training stage, and one for all whose memory is not known yet. Rows are taken to be as
+// long as --max-length and the context allow.
 func printMemory(w io.Writer, plan *recipe.Plan) error {
-	known, shapes, width := planners(), map[string]string{}, 0
-	for _, s := range plan.Stages {
-		if known[s.Kind] != nil {
-			width = max(width, len(s.Name))
-		}
-	}
-	if width > 0 {
-		fmt.Fprintln(w, "memory, at most:")
-	}
+	known, shapes, width, unknown := planners(), map[string]string{}, 0, 0
+	var rows [][2]string
 	for _, s := range plan.Stages {
 		o, shape := standIn(s, shapes)
 		shapes[s.Dir] = shape
 		if known[s.Kind] == nil {
 			continue
 		}
-		line := "not known before the stages that it needs have run"
-		if p, err := known[s.Kind](o); err == nil {
-			line = p.Summary()
-		} else if exists(shape) {
+		p, err := known[s.Kind](o)
+		switch {
+		case err == nil:
+			rows, width = append(rows, [2]string{s.Name, p.Summary()}), max(width, len(s.Name))
+		case exists(shape):
 			return fmt.Errorf("stage %s: %w", s.Name, err)
-		}
-		if _, err := fmt.Fprintf(w, "  %-*s  %s\n", width, s.Name, line); err != nil {
-			return err
+		default:
+			unknown++
 		}
 	}
-	return nil
+	var text strings.Builder
+	if len(rows)+unknown > 0 {
+		text.WriteString("memory, at most:\n")
+	}
+	for _, row := range rows {
+		fmt.Fprintf(&text, "  %-*s  %s\n", width, row[0], row[1])
+	}
+	if unknown > 0 {
+		fmt.Fprintf(&text, "  of %d training stages not known before the stages that they need have run\n", unknown)
+	}
+	_, err := io.WriteString(w, text.String())
+	return err
 }
 
 // exists tells whether a folder holds a model's config.
@@ -77,7 +79,8 @@ func standIn(s *recipe.Stage, shapes map[string]string) (any, string) {
 		return cmp.Or(len(b)-len(a), strings.Compare(a, b))
 	})
 	own := ""
-	for _, key := range []string{"from_config", "model", "members", "reference", "reward_model", "value_model", "watch_models"} {
+	for _, key := range []string{"from_config", "model", "members", "reference", "reward_model", "value_model", "watch_models", "guide",
+		"safety_model", "reward_policy", "safety_policy"} {
 		text, ok := c.Get(key)
 		if !ok || text == "" {
 			continue
@@ -92,7 +95,7 @@ func standIn(s *recipe.Stage, shapes map[string]string) (any, string) {
 			own, _, _ = strings.Cut(text, ",")
 		}
 	}
-	for _, key := range []string{"data", "eval_data", "data_weights"} {
+	for _, key := range []string{"data", "eval_data", "data_weights", "demos"} {
 		if c.Has(key) {
 			_ = c.Set(key, "", s.Where) // an empty list is a list
 		}

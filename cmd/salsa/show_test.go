@@ -4,9 +4,11 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"salsa/internal/demo"
+	"salsa/internal/options"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -98,4 +100,52 @@ func TestPlanCommand(t *testing.T) {
 	code, _, errs = salsa(t, newRootCmd(), "plan", "ppo", "--device", "cpu")
 	assert.Equal(t, 2, code)
 	assert.Contains(t, errs, "--model is required")
+}
+
+// Whatever trains can be planned: as a command, and as a stage of a recipe.
+func TestEveryTrainerIsPlanned(t *testing.T) {
+	known := planners()
+	for name, kind := range stageKinds() {
+		if options.Of(kind.options()).Has("learning_rate") {
+			assert.Contains(t, known, name)
+		}
+	}
+	code, out, errs := salsa(t, newRootCmd(), "plan", "rloo", "--model", tinyModel, "--reference", tinyModel, "--reward-model", "gold:salsa", "--max-new-tokens", "8", "--device", "cpu")
+	assert.Equal(t, 0, code, errs)
+	assert.Contains(t, out, "salsa rloo in float32")
+	assert.NotContains(t, out, "value network")
+	code, _, errs = salsa(t, newRootCmd(), "plan", "apa", "--model", tinyModel, "--reference", tinyModel, "--reward-model", "gold:salsa", "--max-new-tokens", "8", "--device", "cpu")
+	assert.Equal(t, 2, code)
+	assert.Contains(t, errs, "give --value-model")
+}
+
+// A dry run tells the memory of every stage that trains, once its models or those of their shape are there.
+func TestDryRunPlansOnlineStages(t *testing.T) {
+	model, err := filepath.Abs(tinyModel)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "r.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(`name: online
+stages:
+  - {name: start, kind: sft, with: {model: MODEL, data: "${recipe_dir}/r.yaml"}}
+  - {name: rm, kind: reward, with: {model: "${stage:start}", data: "${recipe_dir}/r.yaml"}}
+  - {name: rloo, kind: rloo, with: &online {model: "${stage:start}", reference: "${stage:start}", reward_model: "${stage:rm}", data: "${recipe_dir}/r.yaml", max_new_tokens: 8}}
+  - {name: grpo, kind: grpo, with: *online}
+  - {name: xpo, kind: xpo, with: *online}
+  - {name: apa, kind: apa, with: *online}
+  - {name: inverse-q, kind: inverse-q, with: {<<: *online, guide: "${stage:start}"}}
+  - {name: aihf, kind: aihf, with: {<<: *online, form: alternate, demos: "${recipe_dir}/r.yaml"}}
+  - {name: rso, kind: rso, with: {model: "${stage:start}", reward_model: "${stage:rm}", data: "${recipe_dir}/r.yaml", max_new_tokens: 8}}
+  - {name: can, kind: can, with: {mode: pecan, model: "${stage:start}", reward_policy: "${stage:rso}", safety_policy: "${stage:xpo}", safety_bound: 0, data: "${recipe_dir}/r.yaml", max_new_tokens: 8}}
+`, "MODEL", model)), 0o644))
+	code, out, errs := salsa(t, newRootCmd(), "run", file, "--dry-run", "--out", t.TempDir()+"/none")
+	require.Equal(t, 0, code, errs)
+	_, memory, _ := strings.Cut(out, "memory, at most:")
+	for _, stage := range []string{"rloo", "grpo", "xpo", "apa", "inverse-q", "aihf", "rso", "can"} {
+		assert.Regexp(t, `(?m)^  `+stage+` +[0-9.]+ [MG]iB in phase `, memory)
+	}
+	assert.NotContains(t, memory, "not known")
+
+	code, out, errs = salsa(t, newRootCmd(), "run", filepath.Join("..", "..", "recipes", "methods.yaml"), "--dry-run", "--out", t.TempDir()+"/none")
+	require.Equal(t, 0, code, errs)
+	assert.Regexp(t, `memory, at most:\n  of [0-9]+ training stages not known before the stages that they need have run\n$`, out)
 }

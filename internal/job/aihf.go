@@ -141,11 +141,17 @@ func (o *AIHFOptions) shown(cfg *models.Config, enc *data.Encoder) ([]data.Examp
 	return o.demonstrations(enc)
 }
 
-// alternate runs the alternation. The policy's prompts are those of the demonstrations.
-func (o *AIHFOptions) alternate(ctx context.Context) (map[string]float64, error) {
+// alternation is the run of the alternation but for its data.
+func (o *AIHFOptions) alternation() *onlineJob {
 	base := Online{Model: o.Model, Reference: o.Reference, WatchKL: o.WatchKL, WatchModels: o.WatchModels, Gold: o.Gold,
 		Extrapolate: o.Extrapolate, Training: o.Training, Data: o.Data, TemplateCheck: o.TemplateCheck}
-	j := &onlineJob{Online: &base, set: &o.OnlineOptions, name: "aihf", opts: o, reward: o.RewardModel, critic: true, value: o.ValueModel, learns: true}
+	j := &onlineJob{Online: &base, set: &o.OnlineOptions, name: "aihf", opts: o, reward: o.RewardModel, learns: true}
+	return j.withCritic(o.ValueModel)
+}
+
+// alternate runs the alternation. The policy's prompts are those of the demonstrations.
+func (o *AIHFOptions) alternate(ctx context.Context) (map[string]float64, error) {
+	j := o.alternation()
 	var demos []data.Example
 	var pairs []data.Pair
 	j.source = func() (prompts []data.Prompt, err error) {

@@ -28,10 +28,14 @@ func (o *APAOptions) Validate() error {
 	return o.APAOptions.Validate()
 }
 
+// job is the run that the options describe.
+func (o *APAOptions) job() *onlineJob {
+	return o.Scored.job("apa", &o.APAOptions.OnlineOptions, o).withCritic(o.ValueModel)
+}
+
 // APA runs the job.
 func APA(ctx context.Context, o *APAOptions) (map[string]float64, error) {
-	j := o.job("apa", &o.APAOptions.OnlineOptions, o).withCritic(o.ValueModel)
-	return j.run(ctx, func(s stage) (onlineTrainer, error) {
+	return o.job().run(ctx, func(s stage) (onlineTrainer, error) {
 		return trainers.NewAPA(s.cast, s.prompts, o.APAOptions, s.log, s.save)
 	})
 }

@@ -179,12 +179,24 @@ func CAN(ctx context.Context, o *CANOptions) (scalars map[string]float64, err er
 	return scalars, err
 }
 
+// parse reads the expressions of the reference and of what scores. A loss without reference is still sampled from one.
+func (c *canJob) parse() (err error) {
+	if c.ref, err = soup.ParseExpr(c.dpo.Reference, c.Extrapolate); err != nil || c.Mode == "pecan" {
+		return err
+	}
+	if c.reward, err = parseReward("reward-model", c.RewardModel); err != nil {
+		return err
+	}
+	c.safety, err = parseReward("safety-model", c.SafetyModel)
+	return err
+}
+
 // preflight opens all folders by their headers and compares their vocabularies.
 func (c *canJob) preflight() (cfg *models.Config, err error) {
-	if c.ref, cfg, err = c.dpo.preflight(); err != nil {
+	if _, cfg, err = c.dpo.preflight(); err != nil {
 		return nil, err
 	}
-	if c.ref, err = soup.ParseExpr(c.dpo.Reference, c.Extrapolate); err != nil { // a loss without reference is still sampled from one
+	if err := c.parse(); err != nil {
 		return nil, err
 	}
 	if err := checkReference(c.ref, c.Model); err != nil {
@@ -195,12 +207,6 @@ func (c *canJob) preflight() (cfg *models.Config, err error) {
 			return nil, err
 		}
 		return cfg, errors.Join(sharesVocabulary(c.Model, c.RewardPolicy), sharesVocabulary(c.Model, c.SafetyPolicy))
-	}
-	if c.reward, err = parseReward("reward-model", c.RewardModel); err != nil {
-		return nil, err
-	}
-	if c.safety, err = parseReward("safety-model", c.SafetyModel); err != nil {
-		return nil, err
 	}
 	return cfg, errors.Join(c.reward.check(c.Model), c.safety.check(c.Model))
 }

@@ -52,14 +52,20 @@ func (o *InverseQOptions) Validate() error {
 	return o.checkInputs()
 }
 
+// job is the run that the options describe.
+func (o *InverseQOptions) job() (j *onlineJob, err error) {
+	j = &onlineJob{Online: &o.Online, set: &o.InverseQOptions.OnlineOptions, name: "inverse-q", opts: o, reward: o.RewardModel, advice: o.Strategy}
+	if o.Guide != "" {
+		j.guide, err = soup.ParseExpr(o.Guide, o.Extrapolate)
+	}
+	return j, err
+}
+
 // InverseQ runs the job.
 func InverseQ(ctx context.Context, o *InverseQOptions) (map[string]float64, error) {
-	j := &onlineJob{Online: &o.Online, set: &o.InverseQOptions.OnlineOptions, name: "inverse-q", opts: o, reward: o.RewardModel}
-	if o.Guide != "" {
-		var err error
-		if j.guide, err = soup.ParseExpr(o.Guide, o.Extrapolate); err != nil {
-			return nil, err
-		}
+	j, err := o.job()
+	if err != nil {
+		return nil, err
 	}
 	var seen map[*data.Row]data.Prompt // as the guide sees them
 	if o.Strategy != "" {

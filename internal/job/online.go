@@ -95,6 +95,12 @@ type onlineJob struct {
 	value  string // folder that it starts from; "": the reward model's
 	learns bool   // the reward model is trained too
 
+	// What a plan of the memory has to know beside: completions drawn at once, 0 being the batch; what the guide's prompts
+	// have in front; and what finds the longest prompt, nil being --data.
+	drawn         int
+	advice        string
+	longestPrompt func(p *planner, enc *data.Encoder) (int, error)
+
 	// source reads and encodes the prompts; nil: those of Data. It is called with the encoder in place.
 	source func() ([]data.Prompt, error)
 
@@ -172,10 +178,19 @@ func (o *onlineJob) run(ctx context.Context, build func(s stage) (onlineTrainer,
 	return scalars, err
 }
 
+// parse reads the expressions of the reference and the reward model.
+func (o *onlineJob) parse() (err error) {
+	if o.ref, err = soup.ParseExpr(o.Reference, o.Extrapolate); err != nil || o.reward == "" {
+		return err
+	}
+	o.scorer, err = parseReward("reward-model", o.reward)
+	return err
+}
+
 // preflight opens all folders by their headers and compares their vocabularies, before anything is loaded. It returns
 // the policy's config.
 func (o *onlineJob) preflight() (cfg *models.Config, err error) {
-	if o.ref, err = soup.ParseExpr(o.Reference, o.Extrapolate); err != nil {
+	if err := o.parse(); err != nil {
 		return nil, err
 	}
 	if cfg, err = models.Check(o.Model, models.LanguageModel); err != nil {
@@ -223,19 +238,18 @@ func (o *onlineJob) pins(run *runFolder) (files []pinnedFile, err error) {
 }
 
 // checkScorers opens the reward model, or all that it is made of, and the start of the value network.
-func (o *onlineJob) checkScorers() (err error) {
+func (o *onlineJob) checkScorers() error {
 	if o.reward != "" {
-		if o.scorer, err = parseReward("reward-model", o.reward); err != nil {
-			return err
-		}
 		if err := o.scorer.check(o.Model); err != nil {
 			return err
 		}
 	}
-	if o.value == "" {
-		if o.critic && o.scorer.gold != "" {
-			return fault.Inputf("--reward-model %s has no weights that the value network could start from; give --value-model", o.reward)
+	if o.critic {
+		if _, err := o.valueStart(); err != nil {
+			return err
 		}
+	}
+	if o.value == "" {
 		return nil
 	}
 	if err := checkModels(models.ScoringModel, o.value); err != nil {
@@ -258,12 +272,18 @@ func (o *onlineJob) readers() []string {
 	return dirs
 }
 
-// prompts reads and encodes the prompts; each leaves room for its answer.
-func (o *onlineJob) prompts(cfg *models.Config) (prompts []data.Prompt, err error) {
-	if o.enc, err = o.answering(o.Model, cfg, o.set.MaxNewTokens); err != nil {
+// encoderFor builds the encoder of prompts that leave room for their answers in every model's context.
+func (o *onlineJob) encoderFor(cfg *models.Config) (*data.Encoder, error) {
+	enc, err := o.answering(o.Model, cfg, o.set.MaxNewTokens)
+	if err != nil {
 		return nil, err
 	}
-	if err := leaveRoomIn(o.enc, o.set.MaxNewTokens, append(o.readers(), o.WatchModels...)...); err != nil {
+	return enc, leaveRoomIn(enc, o.set.MaxNewTokens, append(o.readers(), o.WatchModels...)...)
+}
+
+// prompts reads and encodes the prompts; each leaves room for its answer.
+func (o *onlineJob) prompts(cfg *models.Config) (prompts []data.Prompt, err error) {
+	if o.enc, err = o.encoderFor(cfg); err != nil {
 		return nil, err
 	}
 	if o.source == nil {
@@ -331,40 +351,4 @@ func (o *onlineJob) cast(opt models.Options) (cast trainers.Cast, err error) {
 	cast.Gold = goldTask(o.Gold, o.enc)
 	cast.Watch, err = o.watched(opt, &cast)
 	return cast, err
-}
-
-// watched loads the models whose KL is logged beside the reference's.
-func (o *onlineJob) watched(opt models.Options, cast *trainers.Cast) ([]trainers.Watched, error) {
-	var names, dirs []string
-	if o.WatchKL {
-		names, dirs = append(names, "start"), append(dirs, o.Model)
-	}
-	if o.WatchKL && len(o.ref.Dirs) > 1 {
-		names, dirs = append(names, o.ref.Names()...), append(dirs, o.ref.Dirs...)
-	}
-	for _, dir := range o.WatchModels {
-		names, dirs = append(names, filepath.Base(filepath.Clean(dir))), append(dirs, dir)
-	}
-	loaded := map[string]models.Model{} // one copy of each folder, however many names it has
-	if len(o.ref.Dirs) == 1 && o.set.RefEvery == 0 {
-		loaded[o.ref.Dirs[0]] = cast.Reference
-	}
-	for i, m := range cast.Members {
-		loaded[o.ref.Dirs[i]] = m.Model
-	}
-	var list []trainers.Watched
-	for i, dir := range dirs {
-		if slices.Contains(names[:i], names[i]) {
-			continue // a soup member that is watched anyway
-		}
-		if loaded[dir] == nil {
-			m, err := o.frozen(dir, cast.Policy, opt)
-			if err != nil {
-				return nil, err
-			}
-			loaded[dir] = m
-		}
-		list = append(list, trainers.Watched{Name: names[i], Model: loaded[dir]})
-	}
-	return list, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"salsa/internal/fault"
 	"salsa/models"
@@ -68,11 +69,22 @@ func (o *onlineJob) scoreAdapter(dir string) string {
 	return ""
 }
 
+// valueStart is the model that the value network starts from.
+func (o *onlineJob) valueStart() (soup.Expr, error) {
+	if o.value != "" {
+		return soup.Expr{Dirs: []string{o.value}}, nil
+	}
+	if o.scorer.gold != "" {
+		return soup.Expr{}, fault.Inputf("--reward-model %s has no weights that the value network could start from; give --value-model", o.reward)
+	}
+	return o.scorer.single(), nil
+}
+
 // loadValue loads the value network; beside adapters it consists of adapters and a head over the policy's own weights.
 func (o *onlineJob) loadValue(policy models.Model, opt models.Options) (*models.Scorer, error) {
-	start := soup.Expr{Dirs: []string{o.value}}
-	if o.value == "" {
-		start = o.scorer.single()
+	start, err := o.valueStart()
+	if err != nil {
+		return nil, err
 	}
 	if !models.Adapted(policy) {
 		return start.LoadScorer(o.trained(opt))
@@ -118,4 +130,56 @@ func (o *onlineJob) loadReward(e soup.Expr, policy models.Model, opt models.Opti
 		return nil, err
 	}
 	return s, models.LoadAdapter(dir, base, s)
+}
+
+// watchedDir is a model of which the KL is logged beside the reference's, under this name.
+type watchedDir struct{ name, dir string }
+
+// watchList lists them, each name once.
+func (o *onlineJob) watchList() (list []watchedDir) {
+	add := func(name, dir string) {
+		known := slices.ContainsFunc(list, func(w watchedDir) bool { return w.name == name })
+		if !known { // else a soup member that is watched anyway
+			list = append(list, watchedDir{name, dir})
+		}
+	}
+	if o.WatchKL {
+		add("start", o.Model)
+	}
+	if names := o.ref.Names(); o.WatchKL && len(names) > 1 {
+		for i, dir := range o.ref.Dirs {
+			add(names[i], dir)
+		}
+	}
+	for _, dir := range o.WatchModels {
+		add(filepath.Base(filepath.Clean(dir)), dir)
+	}
+	return list
+}
+
+// referenceCopies lists the folders whose models are in memory as they are, as reference or its members.
+func (o *onlineJob) referenceCopies() []string {
+	if o.set.MKL || len(o.ref.Dirs) == 1 && o.set.RefEvery == 0 {
+		return o.ref.Dirs
+	}
+	return nil
+}
+
+// watched loads the models whose KL is logged beside the reference's.
+func (o *onlineJob) watched(opt models.Options, cast *trainers.Cast) (list []trainers.Watched, err error) {
+	loaded := map[string]models.Model{} // one copy of each folder, however many names it has
+	for i, dir := range o.referenceCopies() {
+		if loaded[dir] = cast.Reference; o.set.MKL {
+			loaded[dir] = cast.Members[i].Model
+		}
+	}
+	for _, w := range o.watchList() {
+		if loaded[w.dir] == nil {
+			if loaded[w.dir], err = o.frozen(w.dir, cast.Policy, opt); err != nil {
+				return nil, err
+			}
+		}
+		list = append(list, trainers.Watched{Name: w.name, Model: loaded[w.dir]})
+	}
+	return list, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"salsa/internal/fault"
 	"salsa/models"
+	"salsa/soup"
 	"salsa/tensor"
 )
 
@@ -61,6 +62,7 @@ type planner struct {
 	cpu  bool
 
 	stored int64 // largest file of weights that is converted while it is loaded
+	mixed  int64 // most that the members of a soup take while it is mixed
 }
 
 func newPlanner(command string, b *Base) (*planner, error) {
@@ -82,10 +84,9 @@ func newPlanner(command string, b *Base) (*planner, error) {
 
 // network adds a role whose weights are declared; a trained one has gradients and an optimizer.
 func (p *planner) network(role, folder string, declared []models.WeightInfo, trained bool) {
-	r := PlanRole{Role: role, Folder: folder}
+	r := PlanRole{Role: role, Folder: folder, Parameters: parameters(declared)}
 	stored := int64(0)
 	for _, w := range declared {
-		r.Parameters += w.Bytes / int64(w.DType.Size())
 		stored += w.Bytes
 	}
 	r.Weights = r.Parameters * p.elem
@@ -99,6 +100,42 @@ func (p *planner) network(role, folder string, declared []models.WeightInfo, tra
 		p.stored = max(p.stored, stored)
 	}
 	p.Roles = append(p.Roles, r)
+}
+
+// parameters counts the numbers in declared weights.
+func parameters(declared []models.WeightInfo) (total int64) {
+	for _, w := range declared {
+		total += w.Bytes / int64(w.DType.Size())
+	}
+	return total
+}
+
+// mixes says that the role added last is made of e: if of several, their pages are mapped meanwhile. A plan for a GPU says
+// nothing of them.
+func (p *planner) mixes(e soup.Expr) {
+	if len(e.Dirs) > 1 && p.cpu {
+		p.mixed = max(p.mixed, int64(len(e.Dirs))*p.Roles[len(p.Roles)-1].Weights)
+	}
+}
+
+// average adds a frozen language model that is the weighted mean of e's members, and returns its config.
+func (p *planner) average(role string, e soup.Expr) (*models.Config, error) {
+	cfg, err := models.ReadConfig(e.Dirs[0])
+	if err != nil {
+		return nil, err
+	}
+	p.network(role, e.String(), cfg.Declared(), false)
+	p.mixes(e)
+	return cfg, nil
+}
+
+// aside collects the networks that add adds, apart from those of the plan: they live in one phase alone.
+func (p *planner) aside(add func() error) (roles []PlanRole, err error) {
+	own := p.Roles
+	p.Roles = nil
+	err = add()
+	roles, p.Roles = p.Roles, own
+	return roles, err
 }
 
 // learner adds a network that learns: all of it, or with l adapters over weights that stay as they are. A view of the

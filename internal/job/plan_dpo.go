@@ -31,31 +31,44 @@ func PlanDPO(_ context.Context, o *DPOOptions) (*Plan, error) {
 		return nil, err
 	}
 	p.learner("policy", o.Model, cfg.Declared(), &o.LoRA, false)
-	micro, parts := microBatch(&o.Common)
-	n := 2 * micro * int64(t) // both completions of a pair
 	p.phase("load", p.weights(), p.loadWork(cfg)...)
-	if o.NeedsReference() {
-		if err := o.planReference(p, cfg, n, int64(t)); err != nil {
-			return nil, err
-		}
+	if err := o.planPairs(p, cfg, int64(t)); err != nil {
+		return nil, err
 	}
-	p.learn(PlanItem{"activations", p.activations(cfg, n, int64(t), o.GradientCheckpointing)},
-		PlanItem{"log-probabilities", p.head(cfg, n, true) + o.spare(p, cfg, parts)})
-	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(cfg)})
 	return &p.Plan, nil
 }
 
+// planPairs adds the phases of a policy that learns from pairs of up to t tokens a side, and from what is computed beside
+// them in parts of their own.
+func (o *DPOOptions) planPairs(p *planner, cfg *models.Config, t int64, beside ...microRows) error {
+	micro, parts := microBatch(&o.Common)
+	pairs := microRows{2 * micro, t} // both completions of a pair
+	if o.NeedsReference() {
+		if err := o.planReference(p, cfg, pairs); err != nil {
+			return err
+		}
+	}
+	work, head := int64(0), int64(0)
+	for _, x := range append(beside, pairs) {
+		work, head = max(work, p.activations(cfg, x.rows*x.t, x.t, o.GradientCheckpointing)), max(head, p.head(cfg, x.rows*x.t, true))
+	}
+	p.learn(PlanItem{"activations", work}, PlanItem{"log-probabilities", head + o.spare(p, cfg, parts+int64(len(beside)))})
+	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(cfg)})
+	return nil
+}
+
+// microRows are rows of t tokens that are computed at once.
+type microRows struct{ rows, t int64 }
+
 // planReference adds the phase in which the reference lives beside the policy's weights.
-func (o *DPOOptions) planReference(p *planner, cfg *models.Config, n, t int64) error {
+func (o *DPOOptions) planReference(p *planner, cfg *models.Config, x microRows) error {
 	ref, err := soup.ParseExpr(o.Reference, o.Extrapolate)
 	if err != nil {
 		return err
 	}
-	weights := int64(0)
-	for _, w := range cfg.Declared() {
-		weights += w.Bytes / int64(w.DType.Size()) * p.elem
-	}
-	work := []PlanItem{{"reference", weights}, {"forward pass", p.forward(cfg, n, t)}, {"log-probabilities", p.head(cfg, n, false)}}
+	weights := parameters(cfg.Declared()) * p.elem
+	n := x.rows * x.t
+	work := []PlanItem{{"reference", weights}, {"forward pass", p.forward(cfg, n, x.t)}, {"log-probabilities", p.head(cfg, n, false)}}
 	if len(ref.Dirs) > 1 && p.cpu { // the members' pages are mapped while the soup is mixed
 		work = append(work, PlanItem{"soup members", int64(len(ref.Dirs)) * weights})
 	}

@@ -27,10 +27,14 @@ func (o *RLOOOptions) Validate() error {
 	return o.RLOOOptions.Validate()
 }
 
+// job is the run that the options describe.
+func (o *RLOOOptions) job() *onlineJob {
+	return o.Scored.job("rloo", &o.RLOOOptions.OnlineOptions, o)
+}
+
 // RLOO runs the job.
 func RLOO(ctx context.Context, o *RLOOOptions) (map[string]float64, error) {
-	j := o.job("rloo", &o.RLOOOptions.OnlineOptions, o)
-	return j.run(ctx, func(s stage) (onlineTrainer, error) {
+	return o.job().run(ctx, func(s stage) (onlineTrainer, error) {
 		return trainers.NewRLOO(s.cast, s.prompts, o.RLOOOptions, s.log, s.save)
 	})
 }
@@ -54,10 +58,14 @@ func (o *GRPOOptions) Validate() error {
 	return o.GRPOOptions.Validate()
 }
 
+// job is the run that the options describe.
+func (o *GRPOOptions) job() *onlineJob {
+	return o.Scored.job("grpo", &o.GRPOOptions.OnlineOptions, o)
+}
+
 // GRPO runs the job.
 func GRPO(ctx context.Context, o *GRPOOptions) (map[string]float64, error) {
-	j := o.job("grpo", &o.GRPOOptions.OnlineOptions, o)
-	return j.run(ctx, func(s stage) (onlineTrainer, error) {
+	return o.job().run(ctx, func(s stage) (onlineTrainer, error) {
 		return trainers.NewGRPO(s.cast, s.prompts, o.GRPOOptions, s.log, s.save)
 	})
 }

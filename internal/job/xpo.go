@@ -27,10 +27,18 @@ func (o *XPOOptions) Validate() error {
 	return o.XPOOptions.Validate()
 }
 
+// job is the run that the options describe.
+func (o *XPOOptions) job() *onlineJob {
+	j := o.Scored.job("xpo", &o.XPOOptions.OnlineOptions, o)
+	if o.PairWith == "reference" {
+		j.drawn = max(1, o.BatchSize/2)
+	}
+	return j
+}
+
 // XPO runs the job.
 func XPO(ctx context.Context, o *XPOOptions) (map[string]float64, error) {
-	j := o.job("xpo", &o.XPOOptions.OnlineOptions, o)
-	return j.run(ctx, func(s stage) (onlineTrainer, error) {
+	return o.job().run(ctx, func(s stage) (onlineTrainer, error) {
 		return trainers.NewXPO(s.cast, s.prompts, o.XPOOptions, s.log, s.save)
 	})
 }
