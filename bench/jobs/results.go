@@ -108,7 +108,7 @@ func (s *settings) compare(rows []row, known *results) error {
 		}
 	}
 	if len(behind) > 0 {
-		return fmt.Errorf("salsa fell behind bench/results.json:\n%s", strings.Join(behind, "\n"))
+		return fmt.Errorf("salsa fell behind %s.json:\n%s", s.results, strings.Join(behind, "\n"))
 	}
 	if compared == 0 {
 		return fault.Inputf("%s.json has none of these rows; run make bench-jobs first", s.results)
