@@ -78,18 +78,11 @@ func (o *AIHFOptions) pairwise(ctx context.Context) (scalars map[string]float64,
 	if err != nil {
 		return nil, err
 	}
-	run, err := openRun(&o.Training, o)
+	run, err := openRun(&o.Training, o, o.Model, frozenInput{referenceFile, "reference", ref})
 	if err != nil {
 		return nil, err
 	}
 	defer run.close()
-	if err := run.pinBase(&o.LoRA, o.Model); err != nil {
-		return nil, err
-	}
-	pin, err := d.pin(run, ref)
-	if err != nil {
-		return nil, err
-	}
 	pairs, eval, enc, err := d.pairs(cfg)
 	if err != nil {
 		return nil, err
@@ -115,7 +108,7 @@ func (o *AIHFOptions) pairwise(ctx context.Context) (scalars map[string]float64,
 		if err != nil {
 			return err
 		}
-		if err := run.beginPinned(pin); err != nil {
+		if err := run.begin(); err != nil {
 			return err
 		}
 		if err := t.Prepare(ctx); err != nil {

@@ -13,6 +13,7 @@ import (
 	"salsa/internal/options"
 	"salsa/internal/runlock"
 	"salsa/models"
+	"salsa/soup"
 	"salsa/tensor"
 	"salsa/trainers"
 )
@@ -78,12 +79,13 @@ type runFolder struct {
 	dir  string
 	opts any
 	lock *runlock.Lock
-	base []byte // what base.json must hold; nil: nothing
+	pins []pinnedFile // of its frozen models
 }
 
 // openRun takes hold of the run folder: it must be empty, or a run with the same options if resume is set. It writes
-// nothing but the lock, so that a command which fails on its other inputs can be given again as it was.
-func openRun(t *Training, opts any) (*runFolder, error) {
+// nothing but the lock, so that a command which fails on its other inputs can be given again as it was. A resumed run is
+// held to its frozen models, among them, with adapters, the one in dir that they lie on.
+func openRun(t *Training, opts any, dir string, frozen ...frozenInput) (*runFolder, error) {
 	if err := t.LoRA.check(); err != nil {
 		return nil, err
 	}
@@ -99,6 +101,13 @@ func openRun(t *Training, opts any) (*runFolder, error) {
 	}
 	r := &runFolder{dir: t.Out, opts: opts, lock: lock}
 	if err := errors.Join(sameRun(r.path(checkpoint.RunFile), opts), sameKernels(r.path(kernelsFile))); err != nil {
+		r.close()
+		return nil, err
+	}
+	if t.LoRARank > 0 {
+		frozen = append([]frozenInput{{baseFile, "base model", soup.Expr{Dirs: []string{dir}, Weights: []float64{1}}}}, frozen...)
+	}
+	if err := r.hold(frozen); err != nil {
 		r.close()
 		return nil, err
 	}
@@ -126,10 +135,15 @@ func (r *runFolder) begin() error {
 	if err := checkpoint.WriteFileAtomic(r.path(checkpoint.RunFile), options.Dump(r.opts)); err != nil {
 		return err
 	}
-	if err := writeKernels(r.path(kernelsFile)); err != nil || r.base == nil {
+	if err := writeKernels(r.path(kernelsFile)); err != nil {
 		return err
 	}
-	return checkpoint.WriteFileAtomic(r.path(baseFile), r.base)
+	for _, f := range r.pins {
+		if err := checkpoint.WriteFileAtomic(r.path(f.name), f.raw); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (r *runFolder) path(name string) string { return filepath.Join(r.dir, name) }

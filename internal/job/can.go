@@ -12,7 +12,6 @@ import (
 	"slices"
 
 	"salsa/data"
-	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
 	"salsa/models"
 	"salsa/soup"
@@ -148,30 +147,18 @@ func CAN(ctx context.Context, o *CANOptions) (scalars map[string]float64, err er
 	if err != nil {
 		return nil, err
 	}
-	run, err := openRun(&o.Training, o)
+	run, err := openRun(&o.Training, o, o.Model, c.frozenInputs()...)
 	if err != nil {
 		return nil, err
 	}
 	defer run.close()
-	if err := run.pinBase(&o.LoRA, o.Model); err != nil {
-		return nil, err
-	}
-	pins, err := c.pins(run)
-	if err != nil {
-		return nil, err
-	}
 	if err := c.read(cfg); err != nil {
 		return nil, err
 	}
 	err = compute(&o.Base, func(opt models.Options) error {
 		c.opt = opt
-		if err := run.beginPinned(pins[0]); err != nil {
+		if err := run.begin(); err != nil {
 			return err
-		}
-		if pins[1] != nil {
-			if err := checkpoint.WriteFileAtomic(run.path(scorersFile), pins[1]); err != nil {
-				return err
-			}
 		}
 		scalars, err = c.run(ctx)
 		return err
@@ -221,16 +208,11 @@ func (c *canJob) scorerDirs() []string {
 	return slices.Concat(c.reward.models.Dirs, c.safety.models.Dirs)
 }
 
-// pins returns what reference.json and scorers.json must hold; the second is nil if all scores are exact.
-func (c *canJob) pins(run *runFolder) (files [2][]byte, err error) {
-	if files[0], err = pinReference(run.path(referenceFile), c.ref); err != nil {
-		return files, err
-	}
-	if dirs := c.scorerDirs(); len(dirs) > 0 {
-		e := soup.Expr{Dirs: dirs, Weights: slices.Repeat([]float64{1}, len(dirs))}
-		files[1], err = pin(run.path(scorersFile), "reward or safety model", e)
-	}
-	return files, err
+// frozenInputs are the reference and whatever scores; exact scores are no model.
+func (c *canJob) frozenInputs() []frozenInput {
+	dirs := c.scorerDirs()
+	return []frozenInput{{referenceFile, "reference", c.ref},
+		{scorersFile, "reward or safety model", soup.Expr{Dirs: dirs, Weights: slices.Repeat([]float64{1}, len(dirs))}}}
 }
 
 // read reads and encodes the prompts; each leaves room for its answer in every model.

@@ -68,18 +68,11 @@ func DPO(ctx context.Context, o *DPOOptions) (scalars map[string]float64, err er
 	if err != nil {
 		return nil, err
 	}
-	run, err := openRun(&o.Training, o)
+	run, err := openRun(&o.Training, o, o.Model, frozenInput{referenceFile, "reference", ref})
 	if err != nil {
 		return nil, err
 	}
 	defer run.close()
-	if err := run.pinBase(&o.LoRA, o.Model); err != nil {
-		return nil, err
-	}
-	pin, err := o.pin(run, ref)
-	if err != nil {
-		return nil, err
-	}
 	pairs, eval, enc, err := o.pairs(cfg)
 	if err != nil {
 		return nil, err
@@ -97,7 +90,7 @@ func DPO(ctx context.Context, o *DPOOptions) (scalars map[string]float64, err er
 		if err != nil {
 			return err
 		}
-		if err := run.beginPinned(pin); err != nil {
+		if err := run.begin(); err != nil {
 			return err
 		}
 		scalars, err = o.train(ctx, "dpo", t, record)
@@ -123,14 +116,6 @@ func (o *DPOOptions) train(ctx context.Context, name string, t *trainers.DPO, re
 	loop := o.loop(name, &o.Common)
 	loop.Record = record
 	return loop.Run(ctx, t)
-}
-
-// pin returns what reference.json must hold; nothing if the loss needs no reference.
-func (o *DPOOptions) pin(run *runFolder, ref soup.Expr) ([]byte, error) {
-	if !o.NeedsReference() {
-		return nil, nil
-	}
-	return pinReference(run.path(referenceFile), ref)
 }
 
 // tell warns of what was asked for and has no effect.

@@ -150,7 +150,7 @@ func TestCheckGold(t *testing.T) {
 func TestSameRun(t *testing.T) {
 	o := DefaultPPO()
 	o.Model, o.Reference, o.RewardModel, o.Data.Data, o.Out = "m", "r", "w", []string{"d"}, t.TempDir()
-	run, err := openRun(&o.Training, &o)
+	run, err := openRun(&o.Training, &o, o.Model)
 	require.NoError(t, err)
 	require.NoError(t, run.begin())
 	run.close()
@@ -183,13 +183,13 @@ func TestSameRun(t *testing.T) {
 func TestRunFolderInUse(t *testing.T) {
 	o := DefaultPPO()
 	o.Model, o.Reference, o.RewardModel, o.Data.Data, o.Out = "m", "r", "w", []string{"d"}, t.TempDir()
-	run, err := openRun(&o.Training, &o)
+	run, err := openRun(&o.Training, &o, o.Model)
 	require.NoError(t, err)
 	require.NoError(t, run.begin())
-	_, err = openRun(&o.Training, &o)
+	_, err = openRun(&o.Training, &o, o.Model)
 	assert.ErrorContains(t, err, "in use")
 	run.close()
-	_, err = openRun(&o.Training, &o)
+	_, err = openRun(&o.Training, &o, o.Model)
 	assert.ErrorContains(t, err, "--resume")
 }
 
@@ -208,19 +208,19 @@ func TestPinReference(t *testing.T) {
 		return e
 	}
 	path := filepath.Join(out, referenceFile)
-	pin, err := pinReference(path, expr(a+","+b+"@1,3"))
+	first, err := pin(path, "reference", expr(a+","+b+"@1,3"))
 	require.NoError(t, err)
 	assert.NoFileExists(t, path, "nothing is written before the run begins")
-	require.NoError(t, os.WriteFile(path, pin, 0o644))
+	require.NoError(t, os.WriteFile(path, first, 0o644))
 
-	again, err := pinReference(path, expr(a+","+b+"@0.25,0.75"))
+	again, err := pin(path, "reference", expr(a+","+b+"@0.25,0.75"))
 	require.NoError(t, err)
-	assert.Equal(t, string(pin), string(again))
+	assert.Equal(t, string(first), string(again))
 	for _, other := range []string{a + "," + b, b + "," + a + "@1,3", a} {
-		_, err = pinReference(path, expr(other))
+		_, err = pin(path, "reference", expr(other))
 		assert.ErrorContains(t, err, "has changed since the run began", other)
 	}
 	put("b", "B2")
-	_, err = pinReference(path, expr(a+","+b+"@1,3"))
+	_, err = pin(path, "reference", expr(a+","+b+"@1,3"))
 	assert.ErrorContains(t, err, "(member "+b+"); put the old weights back")
 }

@@ -7,7 +7,6 @@ import (
 
 	"salsa/internal/fault"
 	"salsa/models"
-	"salsa/soup"
 )
 
 // LoRA are the options of low-rank adapters.
@@ -28,14 +27,6 @@ func (l *LoRA) check() error {
 
 // baseFile, in a run folder, tells the frozen weights of a run by adapters, which its checkpoints lack.
 const baseFile = "base.json"
-
-// pinBase holds a resumed run by adapters to the weights that it began over.
-func (r *runFolder) pinBase(l *LoRA, dir string) (err error) {
-	if l.LoRARank > 0 {
-		r.base, err = pin(r.path(baseFile), "base model", soup.Expr{Dirs: []string{dir}, Weights: []float64{1}})
-	}
-	return err
-}
 
 // trunk is the folder whose weights a run loads: with adapters that go on from those of a PEFT folder it is the base.
 func (l *LoRA) trunk(dir string) (string, error) {

@@ -137,18 +137,11 @@ func (o *onlineJob) run(ctx context.Context, build func(s stage) (onlineTrainer,
 	if err != nil {
 		return nil, err
 	}
-	run, err := openRun(&o.Training, o.opts)
+	run, err := openRun(&o.Training, o.opts, o.Model, o.frozenInputs()...)
 	if err != nil {
 		return nil, err
 	}
 	defer run.close()
-	if err := run.pinBase(&o.LoRA, o.Model); err != nil {
-		return nil, err
-	}
-	pins, err := o.pins(run)
-	if err != nil {
-		return nil, err
-	}
 	prompts, err := o.prompts(cfg)
 	if err != nil {
 		return nil, err
@@ -162,7 +155,7 @@ func (o *onlineJob) run(ctx context.Context, build func(s stage) (onlineTrainer,
 		if err != nil {
 			return err
 		}
-		if err := run.beginWith(pins); err != nil {
+		if err := run.begin(); err != nil {
 			return err
 		}
 		t, err := build(stage{cast, prompts, o.sampleLog(), o.saver(cast), opt})
@@ -218,23 +211,13 @@ func (o *onlineJob) preflight() (cfg *models.Config, err error) {
 	return cfg, o.checkScorers()
 }
 
-// pins returns what a resumed run is held to: the frozen models that it learns from, by content.
-func (o *onlineJob) pins(run *runFolder) (files []pinnedFile, err error) {
-	for _, p := range []struct {
-		file, what string
-		of         soup.Expr
-		pinned     bool
-	}{{referenceFile, "reference", o.ref, true}, {rewardFile, "reward model", o.scorer.models, !o.learns}, {"guide.json", "guide", o.guide, true}} {
-		if !p.pinned || len(p.of.Dirs) == 0 {
-			continue
-		}
-		raw, err := pin(run.path(p.file), p.what, p.of)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, pinnedFile{p.file, raw})
+// frozenInputs are the models that it learns from and that stay as they are.
+func (o *onlineJob) frozenInputs() []frozenInput {
+	list := []frozenInput{{referenceFile, "reference", o.ref}, {"guide.json", "guide", o.guide}}
+	if !o.learns {
+		list = append(list, frozenInput{rewardFile, "reward model", o.scorer.models})
 	}
-	return files, nil
+	return list
 }
 
 // checkScorers opens the reward model, or all that it is made of, and the start of the value network.

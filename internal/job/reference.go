@@ -1,6 +1,6 @@
 package job
 
-// The reference of a PPO or DPO run: what it is made of, by content.
+// The frozen models of a run, its reference first: what they are made of, by content.
 
 import (
 	"encoding/json"
@@ -48,12 +48,8 @@ func describe(e soup.Expr) (pinned, error) {
 	return now, nil
 }
 
-// pinReference returns what reference.json must hold, and holds a resumed run to the reference it began with: one that
-// changed would make the KL of the two halves incomparable.
-func pinReference(path string, e soup.Expr) ([]byte, error) { return pin(path, "reference", e) }
-
 // pin returns what the file at path must hold of the frozen models that a run depends on, and refuses them if they
-// changed since it began.
+// changed since it began: the KL to a reference that changed would make the two halves of a run incomparable.
 func pin(path, what string, e soup.Expr) ([]byte, error) {
 	now, err := describe(e)
 	if err != nil {
@@ -79,31 +75,32 @@ func pin(path, what string, e soup.Expr) ([]byte, error) {
 	return raw, nil
 }
 
-// pinnedFile is a file of a run folder that tells the frozen models by content.
+// frozenInput is a model, or several, that a run depends on and does not train: the file of the run folder that tells it
+// by content, and what messages call it. One without folders is nothing.
+type frozenInput struct {
+	file, what string
+	models     soup.Expr
+}
+
+// pinnedFile is such a file.
 type pinnedFile struct {
 	name string
 	raw  []byte
 }
 
-// beginWith begins a run and writes its pins.
-func (r *runFolder) beginWith(pins []pinnedFile) error {
-	if err := r.begin(); err != nil {
-		return err
-	}
-	for _, f := range pins {
-		if err := checkpoint.WriteFileAtomic(r.path(f.name), f.raw); err != nil {
+// hold returns what the run folder must hold of its frozen inputs, and holds a resumed run to those it began with.
+func (r *runFolder) hold(inputs []frozenInput) error {
+	for _, in := range inputs {
+		if len(in.models.Dirs) == 0 {
+			continue
+		}
+		raw, err := pin(r.path(in.file), in.what, in.models)
+		if err != nil {
 			return err
 		}
+		r.pins = append(r.pins, pinnedFile{in.file, raw})
 	}
 	return nil
-}
-
-// beginPinned begins a run and writes what pinReference returned; nil stands for no reference.
-func (r *runFolder) beginPinned(pin []byte) error {
-	if err := r.begin(); err != nil || pin == nil {
-		return err
-	}
-	return checkpoint.WriteFileAtomic(r.path(referenceFile), pin)
 }
 
 // hashWeights hashes the weight files of a folder in the order of their names; those of a PEFT folder and of its base.

@@ -32,14 +32,11 @@ func Reward(ctx context.Context, o *RewardOptions) (scalars map[string]float64, 
 	if err != nil {
 		return nil, err
 	}
-	run, err := openRun(&o.Training, o)
+	run, err := openRun(&o.Training, o, o.Model)
 	if err != nil {
 		return nil, err
 	}
 	defer run.close()
-	if err := run.pinBase(&o.LoRA, o.Model); err != nil {
-		return nil, err
-	}
 	enc, err := o.encoder(o.Model, cfg)
 	if err != nil {
 		return nil, err

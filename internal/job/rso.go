@@ -106,23 +106,16 @@ func RSO(ctx context.Context, o *RSOOptions) (scalars map[string]float64, err er
 	if err != nil {
 		return nil, err
 	}
-	run, err := openRun(&o.Training, o)
+	run, err := openRun(&o.Training, o, o.Model, j.frozenInputs()...)
 	if err != nil {
 		return nil, err
 	}
 	defer run.close()
-	if err := run.pinBase(&o.LoRA, o.Model); err != nil {
-		return nil, err
-	}
-	pins, err := j.pins(run)
-	if err != nil {
-		return nil, err
-	}
 	if err := j.read(cfg); err != nil {
 		return nil, err
 	}
 	err = compute(&o.Base, func(opt models.Options) error {
-		if err := run.beginWith(pins); err != nil {
+		if err := run.begin(); err != nil {
 			return err
 		}
 		if err := j.drawAll(ctx, opt); err != nil {
@@ -198,31 +191,10 @@ func (j *rsoJob) read(cfg *models.Config) (err error) {
 	return errors.Join(checkGold("reward-model", j.scorer.gold, j.prompts), j.checkTemplates(j.record, j.enc, j.Quiet, dirs...))
 }
 
-// pins returns what a resumed run is held to: the models that the candidates and their scores came from, and the
-// reference where there is one.
-func (j *rsoJob) pins(run *runFolder) ([]pinnedFile, error) {
-	var files []pinnedFile
-	add := func(name, what string, e soup.Expr) error {
-		raw, err := pin(run.path(name), what, e)
-		files = append(files, pinnedFile{name, raw})
-		return err
-	}
-	if err := add("sampler.json", "sampled model", soup.Expr{Dirs: []string{j.Model}, Weights: []float64{1}}); err != nil {
-		return nil, err
-	}
-	if j.scorer.gold == "" {
-		if err := add(rewardFile, "reward model", j.scorer.models); err != nil {
-			return nil, err
-		}
-	}
-	if !j.trains() {
-		return files, nil
-	}
-	raw, err := j.dpo.pin(run, j.ref)
-	if raw != nil {
-		files = append(files, pinnedFile{referenceFile, raw})
-	}
-	return files, err
+// frozenInputs are the models that the candidates and their scores come from, and the reference where there is one.
+func (j *rsoJob) frozenInputs() []frozenInput {
+	return []frozenInput{{"sampler.json", "sampled model", soup.Expr{Dirs: []string{j.Model}, Weights: []float64{1}}},
+		{rewardFile, "reward model", j.scorer.models}, {referenceFile, "reference", j.ref}}
 }
 
 // file is a file of the run folder.

@@ -46,14 +46,11 @@ func SFT(ctx context.Context, o *SFTOptions) (scalars map[string]float64, err er
 	if err != nil {
 		return nil, err
 	}
-	run, err := openRun(&o.Training, o)
+	run, err := openRun(&o.Training, o, o.Model)
 	if err != nil {
 		return nil, err
 	}
 	defer run.close()
-	if err := run.pinBase(&o.LoRA, o.Model); err != nil {
-		return nil, err
-	}
 	enc, err := o.encoder(dir, cfg)
 	if err != nil {
 		return nil, err
