@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	"salsa/internal/demo"
+	"salsa/internal/fault"
 	"salsa/internal/options"
+	"salsa/internal/recipe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -117,6 +119,48 @@ func TestEveryTrainerIsPlanned(t *testing.T) {
 	code, _, errs = salsa(t, newRootCmd(), "plan", "apa", "--model", tinyModel, "--reference", tinyModel, "--reward-model", "gold:salsa", "--max-new-tokens", "8", "--device", "cpu")
 	assert.Equal(t, 2, code)
 	assert.Contains(t, errs, "give --value-model")
+}
+
+// --set for all stages reaches those whose method or form reads the key, and no others.
+func TestWildcardSetsReadersOnly(t *testing.T) {
+	model, err := filepath.Abs(tinyModel)
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "r.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(`name: wild
+vars: {form: direct}
+stages:
+  - {name: mixed, kind: soup, with: {members: "MODEL,MODEL"}}
+  - {name: joint, kind: aihf, with: {model: MODEL, reference: MODEL, form: "${form}", demos: "${recipe_dir}/r.yaml", data: "${recipe_dir}/r.yaml"}}
+  - {name: rloo, kind: rloo, with: {model: MODEL, reference: MODEL, reward_model: MODEL, data: "${recipe_dir}/r.yaml"}}
+`, "MODEL", model)), 0o644))
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	set := func(form, set string) (map[string]string, error) {
+		p, err := recipe.Load(file, data, recipe.Params{Vars: []string{"form=" + form}, Sets: []string{set}, Kinds: defaultsOf(stageKinds())})
+		if err != nil {
+			return nil, err
+		}
+		got := map[string]string{}
+		_, key, _ := strings.Cut(set, ".")
+		key, _, _ = strings.Cut(key, "=")
+		for _, s := range p.Stages {
+			got[s.Name], _ = options.Of(s.Options).Get(key)
+		}
+		return got, nil
+	}
+	direct, err := set("direct", "*.max_new_tokens=7")
+	require.NoError(t, err)
+	assert.Equal(t, "7", direct["rloo"])
+	assert.NotEqual(t, "7", direct["mixed"])
+	assert.NotEqual(t, "7", direct["joint"])
+	self, err := set("self-play", "*.max_new_tokens=7")
+	require.NoError(t, err)
+	assert.Equal(t, "7", self["joint"])
+	_, err = set("direct", "joint.max_new_tokens=7")
+	assert.ErrorContains(t, err, "--max-new-tokens is not read by --form direct", "a stage that is named is told")
+	_, err = set("direct", "*.probe_radii=0.5")
+	assert.ErrorContains(t, err, "no stage reads probe_radii")
+	assert.Equal(t, fault.ExitInput, fault.ExitCode(err))
 }
 
 // A dry run tells the memory of every stage that trains, once its models or those of their shape are there.

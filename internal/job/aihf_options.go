@@ -64,6 +64,11 @@ var aihfGroups = []aihfGroup{
 	{"temperature_lambda", func(o *AIHFOptions) bool { return alternates(o) && o.Policy == "apa" }, "--form alternate --policy apa"},
 }
 
+// Reads tells whether the form, and the policy's method, read a key.
+func (o *AIHFOptions) Reads(key string) bool {
+	return !slices.ContainsFunc(aihfGroups, func(g aihfGroup) bool { return slices.Contains(strings.Fields(g.keys), key) && !g.read(o) })
+}
+
 // unread refuses options that would change nothing.
 func (o *AIHFOptions) unread() error {
 	defaults := DefaultAIHF()

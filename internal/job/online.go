@@ -73,6 +73,9 @@ func (s *Scored) job(name string, set *trainers.OnlineOptions, opts any) *online
 // InputPaths lists the folders inside the reference expression.
 func (o *Online) InputPaths() []string { return memberDirs(o.Reference) }
 
+// Reads tells whether online methods read a key; checkInputs refuses the others.
+func (o *Online) Reads(key string) bool { return key != "eval_data" }
+
 // checkInputs refuses a reference that cannot be read, and weights of the data that do not fit it.
 func (o *Online) checkInputs() error {
 	if _, err := soup.ParseExpr(o.Reference, o.Extrapolate); err != nil {

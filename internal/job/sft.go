@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"salsa/data"
 	"salsa/internal/fault"
@@ -26,6 +27,11 @@ type SFTOptions struct {
 // DefaultSFT returns the defaults.
 func DefaultSFT() SFTOptions {
 	return SFTOptions{Training: defaultTraining(), SFTOptions: trainers.DefaultSFT()}
+}
+
+// Reads tells whether a key is read: random weights cannot be frozen under adapters.
+func (o *SFTOptions) Reads(key string) bool {
+	return o.FromConfig == "" || !strings.HasPrefix(key, "lora_")
 }
 
 // Validate checks what the tags cannot.

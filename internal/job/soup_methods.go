@@ -98,15 +98,25 @@ func (o *SoupOptions) reads(m *soupMethod, key string) bool {
 	return false
 }
 
+// gated are the keys that not all operators read.
+func gated() (keys []string) {
+	for _, m := range soupMethods {
+		keys = append(keys, m.reads...)
+	}
+	return slices.Concat(keys, measuring, probing)
+}
+
+// Reads tells whether the operator, or what is measured beside it, reads a key.
+func (o *SoupOptions) Reads(key string) bool {
+	at := slices.IndexFunc(soupMethods, func(m soupMethod) bool { return m.name == o.Method })
+	return at < 0 || !slices.Contains(gated(), key) || o.reads(&soupMethods[at], key)
+}
+
 // unread refuses options that would change nothing.
 func (o *SoupOptions) unread(m *soupMethod) error {
 	defaults := DefaultSoup()
 	now, was := options.Of(o), options.Of(&defaults)
-	var gated []string
-	for _, other := range soupMethods {
-		gated = append(gated, other.reads...)
-	}
-	for _, key := range slices.Concat(gated, measuring, probing) {
+	for _, key := range gated() {
 		a, _ := now.Get(key)
 		b, _ := was.Get(key)
 		if a == b || o.reads(m, key) {

@@ -86,6 +86,9 @@ func Load(file string, data []byte, p Params) (*Plan, error) {
 	if plan.Stages, err = real.expand(); err != nil {
 		return nil, err
 	}
+	if err := doc.checkSets(p.Sets); err != nil {
+		return nil, err
+	}
 	symbolic := expander{doc: doc, params: p, run: symbolicRun, recipe: symbolicRecipe, chosen: map[string]string{}}
 	plan.real, plan.symbolic = &real, &symbolic
 	if _, err := symbolic.resolve(); err != nil {
@@ -116,57 +119,6 @@ func (d *document) checkKinds(kinds map[string]func() any) error {
 		}
 	}
 	return nil
-}
-
-// applySets hands each --set to the stages it names; one that names no stage is an error.
-func (d *document) applySets(sets []string, kinds map[string]func() any) error {
-	for _, text := range sets {
-		path, value, ok := strings.Cut(text, "=")
-		stage, key, dotted := strings.Cut(path, ".")
-		if !ok || !dotted {
-			return fault.Inputf("--set %s: want stage.key=value", text)
-		}
-		node := &options.Node{File: "--set " + text, Text: value}
-		hit := false
-		for _, s := range d.stages {
-			if stage != "*" && stage != s.head.Name && !s.hasSeedName(stage) && !d.tunesFor(stage, key, s) {
-				continue
-			}
-			if stage == "*" && !options.Of(kinds[s.head.Kind]()).Has(key) {
-				continue
-			}
-			hit = true
-			s.sets = append(s.sets, override{stage, key, node})
-		}
-		if !hit {
-			return fault.Inputf("--set %s: %s", text, d.noSuchStage(stage, key))
-		}
-	}
-	return nil
-}
-
-// tunesFor reports whether s tries out values for the stage, so that what is set there holds here too: all but what
-// it tries.
-func (d *document) tunesFor(stage, key string, s *stageSpec) bool {
-	return d.tunes[s.head.Name] == stage && s.grid.Get(key) == nil
-}
-
-func (d *document) noSuchStage(stage, key string) string {
-	if stage == "*" {
-		return "no stage has an option " + key
-	}
-	var names []string
-	for _, s := range d.stages {
-		names = append(names, s.expandedNames()...)
-		names = append(names, s.head.Name)
-	}
-	return "no stage " + stage + options.DidYouMean(stage, names)
-}
-
-// override is one --set on its way to a stage.
-type override struct {
-	stage, key string
-	value      *options.Node
 }
 
 func (s *stageSpec) hasSeedName(name string) bool { return slices.Contains(s.expandedNames(), name) }
@@ -266,11 +218,7 @@ func (x *expander) with(st *Stage, spec *stageSpec) (*options.Node, error) {
 	for _, e := range st.point {
 		with.Put(e.Key, e.Value)
 	}
-	for _, o := range spec.sets {
-		if o.stage == "*" || o.stage == st.base || o.stage == st.Name || o.stage == x.doc.tunes[st.base] {
-			with.Put(o.key, o.value)
-		}
-	}
+	x.override(st, spec, &with)
 	if err := x.hold(st, &with); err != nil {
 		return nil, err
 	}

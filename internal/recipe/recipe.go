@@ -58,7 +58,7 @@ type stageSpec struct {
 	head  stageHead
 	with  *options.Node // a mapping, never nil
 	grid  *options.Node // option → list of values; nil without
-	sets  []override    // from the command line, in order
+	sets  []*override   // from the command line, in order
 	where string        // file:line
 }
 
