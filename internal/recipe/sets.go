@@ -114,19 +114,15 @@ func (x *expander) reads(st Stage, with *options.Node, key string) bool {
 
 // checkSets refuses a --set for all stages that no stage took.
 func (d *document) checkSets(sets []string) error {
+	var all []*override
+	for _, s := range d.stages {
+		all = append(all, s.sets...)
+	}
 	for _, text := range sets {
-		used, seen := false, false
-		for _, s := range d.stages {
-			for _, o := range s.sets {
-				if o.text == text && o.stage == "*" {
-					seen, used = true, used || o.used
-				}
-			}
-		}
-		if seen && !used {
-			_, key, _ := strings.Cut(text, ".")
-			key, _, _ = strings.Cut(key, "=")
-			return fault.Inputf("--set %s: no stage reads %s as its other options are; leave it out, or name the stage", text, key)
+		mine := func(o *override) bool { return o.text == text && o.stage == "*" }
+		at := slices.IndexFunc(all, mine)
+		if at >= 0 && !slices.ContainsFunc(all, func(o *override) bool { return mine(o) && o.used }) {
+			return fault.Inputf("--set %s: no stage reads %s as its other options are; leave it out, or name the stage", text, all[at].key)
 		}
 	}
 	return nil
