@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"salsa/internal/fault"
 	"salsa/internal/job"
@@ -134,7 +135,11 @@ func TestChatInterrupt(t *testing.T) {
 	interrupts := make(chan os.Signal)
 	var out, errs bytes.Buffer
 	term := job.Terminal{In: strings.NewReader("hot salsa:\nmild salsa:\n"), Err: &errs, Interactive: true, Interrupts: interrupts,
-		Out: &onWrite{&out, func() error { interrupts <- os.Interrupt; return nil }}}
+		Out: &onWrite{&out, func() error {
+			interrupts <- os.Interrupt
+			time.Sleep(50 * time.Millisecond) // the answer is stopped by another goroutine, and 50 tokens take a millisecond
+			return nil
+		}}}
 	scalars, err := job.Chat(context.Background(), o, term)
 	require.NoError(t, err)
 	assert.Equal(t, 2.0, scalars["answers"])
