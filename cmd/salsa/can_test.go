@@ -136,7 +136,7 @@ func TestCANRefusals(t *testing.T) {
 		mocan + "--safety-bound 0,1":                                                 "2 bounds and one alignment",
 		mocan + "--safety-bound NaN":                                                 "is not a finite number",
 		mocan + "--safety-bound 0 --reward-policy @sft1":                             "--reward-policy has no meaning in --mode mocan",
-		"--reward-model @rm --safety-bound 0":                                        "--mode mocan needs --safety-model",
+		"--reward-model @rm --safety-bound 0":                                        "--mode mocan needs --safety-model; give it the folder of a model",
 		"--mode pecan --reward-policy @sft1 --safety-bound 0":                        "--mode pecan needs --safety-policy",
 		"--mode pecan --reward-policy @sft1 --safety-policy @sft2 --safety-target 0": "log-ratios lack",
 		"--reward-model @rm --safety-model @sft1 --safety-bound 0":                   "sft1",

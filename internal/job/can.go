@@ -85,7 +85,7 @@ func (o *CANOptions) checkMode() error {
 		{"reward-policy", o.RewardPolicy, true}, {"safety-policy", o.SafetyPolicy, true}} {
 		switch {
 		case x.pecan == pecan && x.value == "":
-			return fault.Inputf("--mode %s needs --%s", o.Mode, x.flag)
+			return fault.Inputf("--mode %s needs --%s; give it the folder of a model", o.Mode, x.flag)
 		case x.pecan != pecan && x.value != "":
 			return fault.Inputf("--%s has no meaning in --mode %s; leave it out or change the mode", x.flag, o.Mode)
 		}

@@ -19,7 +19,7 @@ import (
 // Online are the options of every command that learns from completions of the policy itself.
 type Online struct {
 	Model       string   `yaml:"model" required:"true" input:"path" arg:"DIR" help:"policy to start from, an SFT model"`
-	Reference   string   `yaml:"reference" required:"true" arg:"DIR[,DIR...][@w,w...]" help:"frozen model of the KL penalty; several folders are averaged into a soup"`
+	Reference   string   `yaml:"reference" required:"true" arg:"DIR[,DIR...][@w,w...]" help:"frozen model of the KL penalty, usually --model's folder; several folders are averaged into a soup"`
 	WatchKL     bool     `yaml:"watch_kl" help:"log the KL against the start policy and every soup member too; each is one more model in memory"`
 	WatchModels []string `yaml:"watch_models" input:"path" arg:"DIRS" help:"further models whose KL is logged"`
 	Gold        string   `yaml:"gold" enum:"none,salsa,salsa-safety" help:"log an exact reward beside the model's: salsa is the demo task's taste, salsa-safety its safety"`

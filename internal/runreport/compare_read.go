@@ -52,7 +52,7 @@ func (o *CompareOptions) read() (*comparison, error) {
 		for _, m := range c.methods {
 			labels = append(labels, m.name)
 		}
-		return nil, fault.Inputf("--baseline %s: no such method among those evaluated: %s%s", o.Baseline, strings.Join(labels, ", "), options.DidYouMean(o.Baseline, labels))
+		return nil, fault.Inputf("--baseline %s: no such method among those evaluated: %s; give one of them%s", o.Baseline, strings.Join(labels, ", "), options.DidYouMean(o.Baseline, labels))
 	}
 	c.baseline = c.methods[at]
 	c.methods = slices.Insert(slices.Delete(c.methods, at, at+1), 0, c.baseline)

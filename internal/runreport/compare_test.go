@@ -146,7 +146,7 @@ func TestCompareRefuses(t *testing.T) {
 		spoil func(t *testing.T, o *CompareOptions, w *Options)
 		want  string
 	}{
-		"no such baseline": {func(_ *testing.T, o *CompareOptions, _ *Options) { o.Baseline = "pop" }, "--baseline pop: no such method among those evaluated: sft-seed1, sft, ppo, salsa, dpo; did you mean `ppo`?"},
+		"no such baseline": {func(_ *testing.T, o *CompareOptions, _ *Options) { o.Baseline = "pop" }, "--baseline pop: no such method among those evaluated: sft-seed1, sft, ppo, salsa, dpo; give one of them; did you mean `ppo`?"},
 		"no such KL":       {func(_ *testing.T, o *CompareOptions, _ *Options) { o.KLTo = "soup" }, `measures the KL to sft-seed1, not to "soup"`},
 		"folder not evaluated": {func(_ *testing.T, o *CompareOptions, w *Options) { o.Methods = []string{"rm=" + w.Reward} },
 			"is not among the models of --eval; evaluate it too"},
