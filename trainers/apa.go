@@ -32,6 +32,7 @@ func DefaultAPA() APAOptions {
 // APA is the trainer of both.
 type APA struct {
 	Online
+	plain
 	opts   APAOptions
 	critic critic
 }
@@ -45,11 +46,7 @@ func NewAPA(cast Cast, prompts []data.Prompt, opts APAOptions, log *SampleLog, s
 	return a, err
 }
 
-func (a *APA) group() int    { return 1 }
 func (a *APA) beta() float64 { return 0 }
-func (a *APA) memory() any   { return nil }
-
-func (a *APA) taken([]Sample, map[string]float64) error { return nil }
 
 func (a *APA) credit(ctx context.Context, samples []Sample, clock *stopwatch) error {
 	if err := a.critic.evaluate(ctx, samples); err != nil {

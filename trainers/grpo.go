@@ -6,6 +6,7 @@ package trainers
 
 import (
 	"context"
+	"slices"
 
 	"salsa/data"
 	"salsa/tensor"
@@ -34,6 +35,7 @@ func (o *GRPOOptions) Validate() error { return o.validGroups(o.NumGenerations) 
 // GRPO is the trainer.
 type GRPO struct {
 	Online
+	plain
 	opts GRPOOptions
 }
 
@@ -47,9 +49,6 @@ func NewGRPO(cast Cast, prompts []data.Prompt, opts GRPOOptions, log *SampleLog,
 
 func (g *GRPO) group() int    { return g.opts.NumGenerations }
 func (g *GRPO) beta() float64 { return g.opts.KLCoef }
-func (g *GRPO) memory() any   { return nil }
-
-func (g *GRPO) taken([]Sample, map[string]float64) error { return nil }
 
 func (g *GRPO) credit(_ context.Context, samples []Sample, _ *stopwatch) error {
 	n := g.opts.NumGenerations
@@ -61,7 +60,7 @@ func (g *GRPO) credit(_ context.Context, samples []Sample, _ *stopwatch) error {
 		}
 		GroupAdvantages(scores, g.opts.ScaleRewards)
 		for i := range group {
-			group[i].Advantages = repeat(scores[i], len(group[i].Completion))
+			group[i].Advantages = slices.Repeat(scores[i:i+1], len(group[i].Completion))
 		}
 	}
 	return nil
@@ -81,7 +80,9 @@ func GroupAdvantages(scores []float64, scale bool) {
 }
 
 func (g *GRPO) loss(f forward) (tensor.Tensor, Stats) {
-	weight := f.of(func(s *Sample) []float64 { return repeat(g.weight(len(s.Completion), f.whole), len(s.Completion)) }) // [N]
+	weight := f.of(func(s *Sample) []float64 {
+		return slices.Repeat([]float64{g.weight(len(s.Completion), f.whole)}, len(s.Completion))
+	}) // [N]
 	pg, ratio, clipped := ClippedPolicy(f.now, f.old, f.advantages(), g.opts.ClipRange)
 	loss := pg.Mul(weight).Sum()
 	stats := Stats{"loss/policy_avg": loss, "policy/clipfrac_avg": f.perToken(clipped), "val/ratio": f.perToken(ratio)}

@@ -54,6 +54,7 @@ type Guide struct {
 // InverseQ is the trainer.
 type InverseQ struct {
 	Online
+	plain
 	opts  InverseQOptions
 	guide Guide
 }
@@ -70,11 +71,7 @@ func NewInverseQ(cast Cast, guide Guide, prompts []data.Prompt, opts InverseQOpt
 	return q, err
 }
 
-func (q *InverseQ) group() int    { return 1 }
 func (q *InverseQ) beta() float64 { return q.opts.Beta }
-func (q *InverseQ) memory() any   { return nil }
-
-func (q *InverseQ) taken([]Sample, map[string]float64) error { return nil }
 
 func (q *InverseQ) credit(ctx context.Context, samples []Sample, clock *stopwatch) error {
 	seen := make([]Sample, len(samples)) // as the guide sees them

@@ -62,7 +62,7 @@ func TestInverseQGuide(t *testing.T) {
 			p.IDs = append([]int{1, 9, 9}, p.IDs...)
 			return p
 		}
-		samples, _, err := q.experience(context.Background(), newStopwatch())
+		samples, err := q.experience(context.Background(), newStopwatch())
 		require.NoError(t, err)
 		for _, s := range samples {
 			assert.Len(t, s.Advantages, len(s.Completion))
@@ -102,7 +102,7 @@ func TestInverseQRestsAtTheGuide(t *testing.T) {
 		cast := actorCast(t)
 		q, err := NewInverseQ(cast, Guide{Model: loadModel(t, llamaDir, frozen)}, tinyPrompts(), o, nil, nil)
 		require.NoError(t, err)
-		samples, _, err := q.experience(context.Background(), newStopwatch())
+		samples, err := q.experience(context.Background(), newStopwatch())
 		require.NoError(t, err)
 		for _, s := range samples {
 			near(t, make([]float64, len(s.Completion)), s.Advantages, 1e-5, "advantages")

@@ -6,7 +6,6 @@ package trainers
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 
@@ -105,6 +104,15 @@ type method interface {
 	taken(samples []Sample, scalars map[string]float64) error
 }
 
+// plain is embedded by methods with one completion a prompt that have nothing to adapt after a step and nothing to
+// remember beyond it; a method of its own of these names goes before.
+type plain struct{}
+
+func (plain) group() int  { return 1 }
+func (plain) memory() any { return nil }
+
+func (plain) taken([]Sample, map[string]float64) error { return nil }
+
 // extent counts what the means of a mini-batch are taken over.
 type extent struct {
 	sequences, tokens int
@@ -195,7 +203,7 @@ func (r *Online) Steps() int { return r.set.steps(r.order.Len(), r.perStep()) }
 // Step implements Trainer: sample, score, give credit, then some epochs of updates.
 func (r *Online) Step(ctx context.Context, u *Update) (Result, error) {
 	clock := newStopwatch()
-	samples, tokens, err := r.experience(ctx, clock)
+	samples, err := r.experience(ctx, clock)
 	if err != nil {
 		return Result{}, err
 	}
@@ -210,12 +218,20 @@ func (r *Online) Step(ctx context.Context, u *Update) (Result, error) {
 		return Result{}, err
 	}
 	clock.lap("update")
+	if err := r.method.taken(samples, scalars); err != nil {
+		return Result{}, err
+	}
+	return r.finish(samples, scalars, learned, clock)
+}
+
+// finish ends a step whose updates are taken: what it reports, the reference's move, the samples that are kept.
+func (r *Online) finish(samples []Sample, scalars, learned map[string]float64, clock *stopwatch) (Result, error) {
 	clock.into(scalars)
 	for k, v := range learned {
 		scalars[k] = v
 	}
 	scalars["episode"], scalars["epoch"] = float64(r.step*r.set.BatchSize), r.order.Epochs()
-	if err := errors.Join(r.method.taken(samples, scalars), r.follow(scalars)); err != nil {
+	if err := r.follow(scalars); err != nil {
 		return Result{}, err
 	}
 	if r.samples != nil {
@@ -223,29 +239,42 @@ func (r *Online) Step(ctx context.Context, u *Update) (Result, error) {
 			return Result{}, err
 		}
 	}
-	return Result{Scalars: scalars, Tokens: tokens * (1 + r.set.PPOEpochs)}, nil
+	return Result{Scalars: scalars, Tokens: completionTokens(samples) * (1 + r.set.PPOEpochs)}, nil
+}
+
+// passes visits n items some epochs long, each epoch in an order of its own, a mini-batch at a time. It ends early once
+// visit has enough; first marks the batch's first update.
+func (r *Online) passes(n int, visit func(at []int, first bool) (enough bool, err error)) error {
+	for epoch := range r.set.PPOEpochs {
+		order := data.NewOrder(n, tensor.Mix(r.set.Seed, uint64(r.step), uint64(epoch)), true)
+		for mini := range r.set.MiniBatches {
+			enough, err := visit(order.Next(n/r.set.MiniBatches), epoch == 0 && mini == 0)
+			if err != nil || enough {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // learn runs the epochs of updates on one batch of samples.
 func (r *Online) learn(u *Update, samples []Sample) (map[string]float64, error) {
-	total := newAverage()
-	size := len(samples) / r.set.MiniBatches
-	for epoch := range r.set.PPOEpochs {
-		order := data.NewOrder(len(samples), tensor.Mix(r.set.Seed, uint64(r.step), uint64(epoch)), true)
-		for mini := range r.set.MiniBatches {
-			batch := pick(samples, order.Next(size))
-			first := epoch == 0 && mini == 0
-			scalars, err := r.Update(u, batch, first)
-			if err != nil {
-				return nil, err
-			}
-			total.add(scalars)
-			if r.set.TargetKL > 0 && scalars["policy/approxkl_avg"] > r.set.TargetKL {
-				return total.ratioMeans(1), nil
-			}
+	sum, early := newAverage(), 0.0
+	err := r.passes(len(samples), func(at []int, first bool) (bool, error) {
+		scalars, err := r.Update(u, pick(samples, at), first)
+		if err != nil {
+			return false, err
 		}
+		sum.add(scalars)
+		if r.set.TargetKL > 0 && scalars["policy/approxkl_avg"] > r.set.TargetKL {
+			early = 1
+		}
+		return early == 1, nil
+	})
+	if err != nil {
+		return nil, err
 	}
-	return total.ratioMeans(0), nil
+	return sum.ratioMeans(early), nil
 }
 
 // Update takes one optimizer step on a mini-batch; means are over the valid tokens of the whole mini-batch, so

@@ -15,24 +15,29 @@ import (
 )
 
 // experience draws and scores a batch, reads the log-probabilities of policy and reference, and lets the method give
-// credit. It also returns how many tokens were sampled.
-func (r *Online) experience(ctx context.Context, clock *stopwatch) ([]Sample, int, error) {
+// credit.
+func (r *Online) experience(ctx context.Context, clock *stopwatch) ([]Sample, error) {
 	samples, err := r.sample(ctx, r.step)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	clock.lap("gen")
 	if err := r.judge(ctx, samples, clock); err != nil {
-		return nil, 0, err
-	}
-	tokens := 0
-	for i := range samples {
-		tokens += len(samples[i].Completion)
+		return nil, err
 	}
 	if err := r.method.credit(ctx, samples, clock); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	return samples, tokens, finiteAdvantages(samples)
+	return samples, finiteAdvantages(samples)
+}
+
+// completionTokens adds up what was sampled.
+func completionTokens(samples []Sample) int {
+	n := 0
+	for i := range samples {
+		n += len(samples[i].Completion)
+	}
+	return n
 }
 
 // judge scores samples, whoever wrote them, and reads their log-probabilities under policy and reference.

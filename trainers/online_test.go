@@ -213,7 +213,7 @@ func TestOnlineGradientAgainstFiniteDifferences(t *testing.T) {
 				if b.method == nil {
 					t.Skip("its loss is of pairs, and is held to differences in a test of its own")
 				}
-				samples, _, err := b.experience(context.Background(), newStopwatch())
+				samples, err := b.experience(context.Background(), newStopwatch())
 				require.NoError(t, err)
 				u := NewUpdate(r.Params(), &b.set.Common)
 				defer u.Close()

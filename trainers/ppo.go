@@ -33,6 +33,7 @@ func DefaultPPO() PPOOptions {
 // PPO is the trainer.
 type PPO struct {
 	Online
+	plain
 	opts   PPOOptions
 	critic critic
 	kl     *KLController
@@ -58,7 +59,6 @@ func NewPPO(cast Cast, prompts []data.Prompt, opts PPOOptions, log *SampleLog, s
 	return p, err
 }
 
-func (p *PPO) group() int    { return 1 }
 func (p *PPO) beta() float64 { return p.kl.Beta }
 
 func (p *PPO) credit(ctx context.Context, samples []Sample, clock *stopwatch) error {

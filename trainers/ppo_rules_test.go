@@ -34,7 +34,7 @@ func TestPPOMissingEOS(t *testing.T) {
 			o.BatchSize, o.MissingEOS, o.MissingPenalty = 10, rule, 2
 			cast := tinyCast(t)
 			cast.Reward = rewardOf(func(int, []int) float64 { return 3 })
-			samples, _, err := newPPO(t, cast, o, nil).experience(context.Background(), newStopwatch())
+			samples, err := newPPO(t, cast, o, nil).experience(context.Background(), newStopwatch())
 			require.NoError(t, err)
 			ended := 0
 			for _, s := range samples {
@@ -63,7 +63,7 @@ func TestPPOScoreAfterEOS(t *testing.T) {
 		cast := tinyCast(t)
 		cast.Reward = rewardOf(func(int, []int) float64 { return 3 })
 		p := newPPO(t, cast, o, nil)
-		samples, _, err := p.experience(context.Background(), newStopwatch())
+		samples, err := p.experience(context.Background(), newStopwatch())
 		require.NoError(t, err)
 		extra := 0
 		for _, s := range samples {
@@ -95,7 +95,7 @@ func TestPPOValuesStandBeforeTheirTokens(t *testing.T) {
 		o := tinyPPO()
 		o.ScoreAt = "after_eos"
 		cast := tinyCast(t)
-		samples, _, err := newPPO(t, cast, o, nil).experience(context.Background(), newStopwatch())
+		samples, err := newPPO(t, cast, o, nil).experience(context.Background(), newStopwatch())
 		require.NoError(t, err)
 		for _, s := range samples {
 			require.NoError(t, tensor.NoGrad(func() error {
@@ -131,7 +131,7 @@ func TestPPONormalizeScores(t *testing.T) {
 		calls := 0.0
 		cast.Reward = rewardOf(func(i int, _ []int) float64 { calls++; return 100 + float64(i) + 50*math.Floor((calls-1)/10) })
 		p := newPPO(t, cast, o, nil)
-		first, _, err := p.experience(context.Background(), newStopwatch())
+		first, err := p.experience(context.Background(), newStopwatch())
 		require.NoError(t, err)
 		scores := func(s []Sample) []float64 {
 			out := make([]float64, len(s))
@@ -147,13 +147,13 @@ func TestPPONormalizeScores(t *testing.T) {
 		require.NoError(t, err)
 		again := newPPO(t, cast, o, nil)
 		require.NoError(t, again.Restore(state))
-		second, _, err := again.experience(context.Background(), newStopwatch())
+		second, err := again.experience(context.Background(), newStopwatch())
 		require.NoError(t, err)
 		m, v = moments([][]float64{scores(second)})
 		assert.InDelta(t, 50*p.norm.Gain, m, 1e-9)
 		assert.InDelta(t, 1, v, 1e-9)
 		cast.Reward = rewardOf(func(int, []int) float64 { return 1. / 3 })
-		_, _, err = newPPO(t, cast, o, nil).experience(context.Background(), newStopwatch())
+		_, err = newPPO(t, cast, o, nil).experience(context.Background(), newStopwatch())
 		require.ErrorContains(t, err, "the same score")
 	})
 }

@@ -130,7 +130,7 @@ func TestPPODriftCheck(t *testing.T) {
 		p := newPPO(t, tinyCast(t), o, nil)
 		u := NewUpdate(p.Params(), &o.Common)
 		defer u.Close()
-		samples, _, err := p.experience(context.Background(), newStopwatch())
+		samples, err := p.experience(context.Background(), newStopwatch())
 		require.NoError(t, err)
 		p.step++
 		got, err := p.Update(u, samples, true)
@@ -154,7 +154,7 @@ func TestPPONaNIsSkipped(t *testing.T) {
 		p := newPPO(t, cast, o, nil)
 		u := NewUpdate(p.Params(), &o.Common)
 		defer u.Close()
-		samples, _, err := p.experience(context.Background(), newStopwatch())
+		samples, err := p.experience(context.Background(), newStopwatch())
 		require.NoError(t, err)
 		p.step++
 		before := [2]map[string][]float32{weights(cast.Policy), weights(cast.Value)}

@@ -6,6 +6,7 @@ package trainers
 import (
 	"context"
 	"math"
+	"slices"
 
 	"salsa/data"
 	"salsa/internal/fault"
@@ -39,6 +40,7 @@ func (o *RLOOOptions) Validate() error { return o.validGroups(o.NumGenerations) 
 // RLOO is the trainer.
 type RLOO struct {
 	Online
+	plain
 	opts RLOOOptions
 }
 
@@ -52,15 +54,12 @@ func NewRLOO(cast Cast, prompts []data.Prompt, opts RLOOOptions, log *SampleLog,
 
 func (r *RLOO) group() int    { return r.opts.NumGenerations }
 func (r *RLOO) beta() float64 { return r.opts.KLCoef }
-func (r *RLOO) memory() any   { return nil }
-
-func (r *RLOO) taken([]Sample, map[string]float64) error { return nil }
 
 func (r *RLOO) credit(_ context.Context, samples []Sample, _ *stopwatch) error {
 	rewards := make([]float64, len(samples))
 	for i := range samples {
 		s := &samples[i]
-		rewards[i] = s.Score - r.opts.KLCoef*s.sumKL()
+		rewards[i] = s.Score - r.opts.KLCoef*total(s.KL)
 	}
 	adv, err := LeaveOneOut(rewards, r.opts.NumGenerations)
 	if err != nil {
@@ -70,7 +69,7 @@ func (r *RLOO) credit(_ context.Context, samples []Sample, _ *stopwatch) error {
 		normalize(adv)
 	}
 	for i := range samples {
-		samples[i].Advantages = repeat(adv[i], len(samples[i].Completion))
+		samples[i].Advantages = slices.Repeat(adv[i:i+1], len(samples[i].Completion))
 	}
 	return nil
 }
@@ -102,15 +101,6 @@ func LeaveOneOut(rewards []float64, n int) ([]float64, error) {
 	return out, nil
 }
 
-// sumKL is the sequence's estimate of the KL penalty.
-func (s *Sample) sumKL() float64 {
-	sum := 0.0
-	for _, k := range s.KL {
-		sum += k
-	}
-	return sum
-}
-
 // normalize scales values to mean 0 and the deviation of a sample (n-1) 1, plus 1e-4.
 func normalize(xs []float64) {
 	mean, variance := moments([][]float64{xs})
@@ -119,12 +109,4 @@ func normalize(xs []float64) {
 	for i := range xs {
 		xs[i] = (xs[i] - mean) / (std + 1e-4)
 	}
-}
-
-func repeat(x float64, n int) []float64 {
-	out := make([]float64, n)
-	for i := range out {
-		out[i] = x
-	}
-	return out
 }

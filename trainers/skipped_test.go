@@ -64,7 +64,7 @@ func TestSkippedSamplesAreKept(t *testing.T) {
 		p := newPPO(t, tinyCast(t), o, nil)
 		u := NewUpdate(p.Params(), &o.Common)
 		defer u.Close()
-		samples, _, err := p.experience(context.Background(), newStopwatch())
+		samples, err := p.experience(context.Background(), newStopwatch())
 		require.NoError(t, err)
 		p.step++
 		samples[0].Advantages[0] = math.NaN()

@@ -52,6 +52,7 @@ func (o *XPOOptions) Validate() error {
 // XPO is the trainer.
 type XPO struct {
 	Online
+	plain
 	opts XPOOptions
 }
 
@@ -68,7 +69,6 @@ func NewXPO(cast Cast, prompts []data.Prompt, opts XPOOptions, log *SampleLog, s
 
 func (x *XPO) group() int    { return 2 }
 func (x *XPO) beta() float64 { return x.opts.Beta }
-func (x *XPO) memory() any   { return nil }
 
 // secondStream keeps the streams of the reference's answers apart from the policy's.
 const secondStream = 0x7365636f
@@ -97,24 +97,8 @@ func (x *XPO) Step(ctx context.Context, u *Update) (Result, error) {
 		return Result{}, err
 	}
 	clock.lap("update")
-	clock.into(scalars)
-	for k, v := range learned {
-		scalars[k] = v
-	}
 	x.compare(samples, scalars)
-	if err := x.follow(scalars); err != nil {
-		return Result{}, err
-	}
-	tokens := 0
-	for i := range samples {
-		tokens += len(samples[i].Completion)
-	}
-	if x.samples != nil {
-		if err := x.samples.write(x.step, samples, x.set.SampleEvery); err != nil {
-			return Result{}, err
-		}
-	}
-	return Result{Scalars: scalars, Tokens: tokens * (1 + x.set.PPOEpochs)}, nil
+	return x.finish(samples, scalars, learned, clock)
 }
 
 // answers draws both answers to each prompt of the next batch; they lie side by side, the policy's first.
@@ -173,16 +157,16 @@ func total(xs []float64) float64 {
 // learn runs the epochs of updates on one batch of duels.
 func (x *XPO) learn(u *Update, duels []duel) (map[string]float64, error) {
 	sum := newAverage()
-	size := len(duels) / x.set.MiniBatches
-	for epoch := range x.set.PPOEpochs {
-		order := data.NewOrder(len(duels), tensor.Mix(x.set.Seed, uint64(x.step), uint64(epoch)), true)
-		for range x.set.MiniBatches {
-			scalars, err := x.Update(u, pick(duels, order.Next(size)))
-			if err != nil {
-				return nil, err
-			}
-			sum.add(scalars)
+	err := x.passes(len(duels), func(at []int, _ bool) (bool, error) {
+		scalars, err := x.Update(u, pick(duels, at))
+		if err != nil {
+			return false, err
 		}
+		sum.add(scalars)
+		return false, nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return sum.means(), nil
 }
@@ -247,5 +231,4 @@ func (x *XPO) compare(samples []Sample, scalars map[string]float64) {
 	scalars["objective/model_scores"], scalars["objective/ref_scores"] = first/n, second/n
 	scalars["objective/scores_margin"] = (first - second) / n
 	scalars["alpha"], scalars["beta"] = x.opts.Alpha, x.opts.Beta
-	scalars["episode"], scalars["epoch"] = float64(x.step*x.set.BatchSize), x.order.Epochs()
 }
