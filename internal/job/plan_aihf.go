@@ -17,15 +17,7 @@ func PlanAIHF(_ context.Context, o *AIHFOptions) (*Plan, error) {
 	if alternates(o) {
 		return o.planAlternation()
 	}
-	cfg, err := models.ReadConfig(o.Model)
-	if err != nil {
-		return nil, err
-	}
-	p, err := newPlanner("aihf", &o.Base)
-	if err != nil {
-		return nil, err
-	}
-	enc, err := o.encoder(o.Model, cfg)
+	p, cfg, enc, err := o.planFor("aihf", o.Model)
 	if err != nil {
 		return nil, err
 	}
@@ -71,9 +63,8 @@ type aihfRows struct{ pair, demo, prompt int64 }
 // longestRows finds them: of the data, or what the options allow; enc leaves room for answers where there are any.
 func (o *AIHFOptions) longestRows(p *planner, enc *data.Encoder) (rows aihfRows, err error) {
 	whole := o.whole(enc)
-	p.Rows = assumed("rows", whole.MaxLength)
 	rows = aihfRows{int64(whole.MaxLength), int64(whole.MaxLength), int64(enc.MaxLength)}
-	pair, err := longest(p, &o.Data, whole.MaxLength, whole.Pair, func(x data.Pair) int { return max(len(x.Chosen.IDs), len(x.Rejected.IDs)) })
+	pair, err := longestSide(p, &o.Data, whole)
 	rows.pair = int64(pair)
 	if err != nil || len(o.Demos) == 0 {
 		return rows, err

@@ -17,15 +17,7 @@ import (
 // PlanSFT predicts the memory of `salsa sft`.
 func PlanSFT(_ context.Context, o *SFTOptions) (*Plan, error) {
 	dir := o.Model + o.FromConfig
-	cfg, err := models.ReadConfig(dir)
-	if err != nil {
-		return nil, err
-	}
-	p, err := newPlanner("sft", &o.Base)
-	if err != nil {
-		return nil, err
-	}
-	enc, err := o.encoder(dir, cfg)
+	p, cfg, enc, err := o.planFor("sft", dir)
 	if err != nil {
 		return nil, err
 	}
@@ -48,20 +40,11 @@ func PlanSFT(_ context.Context, o *SFTOptions) (*Plan, error) {
 
 // PlanReward predicts the memory of `salsa reward`.
 func PlanReward(_ context.Context, o *RewardOptions) (*Plan, error) {
-	cfg, err := models.ReadConfig(o.Model)
+	p, cfg, enc, err := o.planFor("reward", o.Model)
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPlanner("reward", &o.Base)
-	if err != nil {
-		return nil, err
-	}
-	enc, err := o.encoder(o.Model, cfg)
-	if err != nil {
-		return nil, err
-	}
-	p.Rows = assumed("rows", enc.MaxLength)
-	t, err := longest(p, &o.Data, enc.MaxLength, enc.Pair, func(x data.Pair) int { return max(len(x.Chosen.IDs), len(x.Rejected.IDs)) })
+	t, err := longestSide(p, &o.Data, enc)
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +54,20 @@ func PlanReward(_ context.Context, o *RewardOptions) (*Plan, error) {
 	p.learn(PlanItem{"activations", p.activations(cfg, 2*micro*int64(t), int64(t), o.GradientCheckpointing) + o.spare(p, untied(cfg), parts)})
 	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(cfg)})
 	return &p.Plan, nil
+}
+
+// planFor starts the plan of a command whose rows are encoded as the network of dir has them.
+func (t *Training) planFor(command, dir string) (*planner, *models.Config, *data.Encoder, error) {
+	cfg, err := models.ReadConfig(dir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	p, err := newPlanner(command, &t.Base)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	enc, err := t.encoder(dir, cfg)
+	return p, cfg, enc, err
 }
 
 // untied is the config of a network whose head is no embedding: a scorer's.
@@ -112,6 +109,14 @@ func longest[T data.Example | data.Pair | data.Prompt](p *planner, d *Data, limi
 	p.Rows = fmt.Sprintf("%s of up to %d tokens, the longest of --data", what, most)
 	return most, nil
 }
+
+// longestSide is the length of the longest completion of a pair, with its prompt, and says so in the plan's rows.
+func longestSide(p *planner, d *Data, enc *data.Encoder) (int, error) {
+	p.Rows = assumed("rows", enc.MaxLength)
+	return longest(p, d, enc.MaxLength, enc.Pair, pairLength)
+}
+
+func pairLength(x data.Pair) int { return max(len(x.Chosen.IDs), len(x.Rejected.IDs)) }
 
 // microBatch returns how many sequences are computed at once and in how many parts a batch is.
 func microBatch(c *trainers.Common) (size, parts int64) {

@@ -5,7 +5,6 @@ package job
 import (
 	"context"
 
-	"salsa/data"
 	"salsa/models"
 	"salsa/soup"
 )
@@ -13,20 +12,11 @@ import (
 // PlanDPO predicts the memory of `salsa dpo`, for a first run: one that finds the reference's log-probabilities on disk
 // loads no reference.
 func PlanDPO(_ context.Context, o *DPOOptions) (*Plan, error) {
-	cfg, err := models.ReadConfig(o.Model)
+	p, cfg, enc, err := o.planFor("dpo", o.Model)
 	if err != nil {
 		return nil, err
 	}
-	p, err := newPlanner("dpo", &o.Base)
-	if err != nil {
-		return nil, err
-	}
-	enc, err := o.encoder(o.Model, cfg)
-	if err != nil {
-		return nil, err
-	}
-	p.Rows = assumed("rows", enc.MaxLength)
-	t, err := longest(p, &o.Data, enc.MaxLength, enc.Pair, func(x data.Pair) int { return max(len(x.Chosen.IDs), len(x.Rejected.IDs)) })
+	t, err := longestSide(p, &o.Data, enc)
 	if err != nil {
 		return nil, err
 	}
