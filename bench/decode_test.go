@@ -14,24 +14,6 @@ import (
 	"salsa/tensor"
 )
 
-// mediumLlama has 8 layers of width 512 and 32000 ids, head and embedding apart.
-const mediumLlama = `{
-  "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
-  "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8,
-  "num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 64,
-  "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "rope_theta": 10000.0,
-  "vocab_size": 32000, "tie_word_embeddings": false, "initializer_range": 0.02,
-  "bos_token_id": 1, "eos_token_id": 2
-}`
-
-func newMedium() (models.Model, error) {
-	c, err := models.ParseConfig("mediumLlama", []byte(mediumLlama))
-	if err != nil {
-		return nil, err
-	}
-	return models.New(c, 1, models.Options{DType: dtype, Device: device})
-}
-
 // readSpeed is the rate, in bytes per second, at which libtorch's threads sum 512 MB: the best of three passes.
 func readSpeed() float64 {
 	best := time.Duration(1 << 62)
@@ -74,7 +56,7 @@ func BenchmarkDecode(b *testing.B) {
 		for _, s := range samplers {
 			b.Run(fmt.Sprintf("B%d/%s", batch, s.name), func(b *testing.B) {
 				run(b, func() error {
-					m, err := newMedium()
+					m, err := newModelOf(wideLlama, false)
 					if err != nil {
 						return err
 					}
@@ -114,7 +96,7 @@ func decode(b *testing.B, m models.Model, batch int, s tensor.Sampler) error {
 // BenchmarkRollout is PPO's sampling: 16 prompts of 8 to 64 ids, 64 new ones each.
 func BenchmarkRollout(b *testing.B) {
 	run(b, func() error {
-		m, err := newMedium()
+		m, err := newModelOf(wideLlama, false)
 		if err != nil {
 			return err
 		}
@@ -138,7 +120,7 @@ func BenchmarkFirstToken(b *testing.B) {
 	for _, n := range []int{16, 512, 1536} {
 		b.Run(fmt.Sprintf("T%d", n), func(b *testing.B) {
 			run(b, func() error {
-				m, err := newMedium()
+				m, err := newModelOf(wideLlama, false)
 				if err != nil {
 					return err
 				}

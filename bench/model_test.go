@@ -28,7 +28,7 @@ const wideLlama = `{
   "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
   "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8,
   "num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 64,
-  "max_position_embeddings": 1024, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
+  "max_position_embeddings": 2048, "rms_norm_eps": 1e-5, "rope_theta": 10000.0,
   "vocab_size": 32000, "tie_word_embeddings": false, "initializer_range": 0.02,
   "bos_token_id": 1, "eos_token_id": 2
 }`

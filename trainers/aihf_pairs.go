@@ -174,7 +174,7 @@ func (a *AIHFPairs) Update(u *Update, batch, demos []preference) (map[string]flo
 // computed lists the rows of an update: both sides of the pairs, and the demonstrations with their own answers, if any.
 func (a *AIHFPairs) computed(batch, demos []preference) (rows []data.Example) {
 	if a.set.WeightPreference > 0 {
-		rows = sidesOf(batch, func(p preference) data.Pair { return p.Pair })()
+		rows = sidesOf(batch, preference.pair)()
 	}
 	for _, d := range demos {
 		rows = append(rows, d.Chosen)

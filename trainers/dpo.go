@@ -22,6 +22,8 @@ type preference struct {
 	ref RefLogProbs
 }
 
+func (p preference) pair() data.Pair { return p.Pair }
+
 // DPO is the trainer of all pairwise losses.
 type DPO struct {
 	opts   DPOOptions
@@ -176,7 +178,7 @@ func (d *DPO) Update(u *Update, batch []preference) (map[string]float64, error) 
 	batch = byLength(batch, func(p preference) int { return pairLength(p.Pair) })
 	parts := split(len(batch), d.opts.micro(len(batch)))
 	whole := sizeOf(batch)
-	u.holds(sidesOf(batch, func(p preference) data.Pair { return p.Pair }))
+	u.holds(sidesOf(batch, preference.pair))
 	return u.Do(len(parts), func(i int) (tensor.Tensor, Stats) {
 		return d.loss(batch[parts[i][0]:parts[i][1]], whole)
 	})
@@ -185,11 +187,12 @@ func (d *DPO) Update(u *Update, batch []preference) (map[string]float64, error) 
 // pairSize counts what means are taken over.
 type pairSize struct{ pairs, chosen, targets int }
 
-func sizeOf(batch []preference) pairSize {
+func sizeOf[T interface{ pair() data.Pair }](batch []T) pairSize {
 	s := pairSize{pairs: len(batch)}
 	for i := range batch {
-		s.chosen += batch[i].Chosen.Targets()
-		s.targets += batch[i].Chosen.Targets() + batch[i].Rejected.Targets()
+		p := batch[i].pair()
+		s.chosen += p.Chosen.Targets()
+		s.targets += p.Chosen.Targets() + p.Rejected.Targets()
 	}
 	return s
 }

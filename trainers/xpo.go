@@ -178,12 +178,8 @@ func (x *XPO) Update(u *Update, batch []duel) (map[string]float64, error) {
 	if x.set.MicroBatchSize > 0 {
 		micro = max(1, x.set.MicroBatchSize/2) // counts sequences
 	}
-	parts, whole := split(len(batch), micro), pairSize{pairs: len(batch)}
-	for i := range batch {
-		whole.chosen += batch[i].Chosen.Targets()
-		whole.targets += batch[i].Chosen.Targets() + batch[i].Rejected.Targets()
-	}
-	u.holds(sidesOf(batch, func(d duel) data.Pair { return d.Pair }))
+	parts, whole := split(len(batch), micro), sizeOf(batch)
+	u.holds(sidesOf(batch, duel.pair))
 	return u.Do(len(parts), func(i int) (tensor.Tensor, Stats) { return x.loss(batch[parts[i][0]:parts[i][1]], whole) })
 }
 
