@@ -75,24 +75,29 @@ func without(pairs []data.Pair) []preference {
 	return out
 }
 
-// Prepare computes the reference's log-probabilities of all pairs, or reads them from disk. The first step does it too;
-// called before, it leaves the first step's time alone.
+// Prepare computes the reference's log-probabilities of the pairs that the run's steps take and of those held out, or
+// reads them from disk. The first step does it too; called before, it leaves the first step's time alone.
 func (d *DPO) Prepare(ctx context.Context) error {
 	if d.ref == nil {
 		return nil
+	}
+	wanted, err := d.taken()
+	if err != nil {
+		return err
 	}
 	all := make([]*preference, 0, len(d.pairs)+len(d.eval))
 	for i := range d.pairs {
 		all = append(all, &d.pairs[i])
 	}
 	for i := range d.eval {
+		wanted = append(wanted, len(all))
 		all = append(all, &d.eval[i])
 	}
 	pairs := make([]data.Pair, len(all))
 	for i, p := range all {
 		pairs[i] = p.Pair
 	}
-	known, err := d.ref.LogProbs(ctx, pairs)
+	known, err := d.ref.LogProbs(ctx, pairs, wanted)
 	if err != nil {
 		return err
 	}
@@ -101,6 +106,25 @@ func (d *DPO) Prepare(ctx context.Context) error {
 	}
 	d.ref = nil
 	return nil
+}
+
+// taken lists, in order, the pairs that the steps of the run take, from the first step on: a run that goes on asks for the
+// same ones as before its end.
+func (d *DPO) taken() ([]int, error) {
+	walk, err := walkOver(&d.opts.Common, d.pairs, func(p preference) *data.Row { return pairOrigin(p.Pair) })
+	if err != nil {
+		return nil, err
+	}
+	seen := make([]bool, len(d.pairs))
+	for left, step := len(seen), 0; left > 0 && step < d.Steps(); step++ {
+		for _, i := range walk.Next(d.opts.BatchSize) {
+			if !seen[i] {
+				seen[i] = true
+				left--
+			}
+		}
+	}
+	return slices.DeleteFunc(indices(len(seen)), func(i int) bool { return !seen[i] }), nil
 }
 
 // CheckPairs refuses pairs that cannot teach a preference.

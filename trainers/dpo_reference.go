@@ -13,8 +13,10 @@ import (
 	"fmt"
 	"hash"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"salsa/data"
 	"salsa/internal/checkpoint"
@@ -35,37 +37,48 @@ type Reference struct {
 // RefLogProbs are the reference's Σ_t log π_ref(y_t|·) of a pair's completions.
 type RefLogProbs struct{ Chosen, Rejected float64 }
 
-// LogProbs returns one RefLogProbs per pair, from the cache or, without autograd, from the model. A damaged cache file
+// unknown stands for the numbers of a pair that nobody has asked for; a loss that reads them is not finite.
+var unknown = RefLogProbs{math.NaN(), math.NaN()}
+
+// LogProbs returns one RefLogProbs per pair, from the cache or, without autograd, from the model. Only those of the
+// wanted indices, nil being all, are computed if they are not on disk; other pairs may be left NaN. A damaged cache file
 // is reported on standard error and written anew.
-func (r *Reference) LogProbs(ctx context.Context, pairs []data.Pair) ([]RefLogProbs, error) {
+func (r *Reference) LogProbs(ctx context.Context, pairs []data.Pair, wanted []int) ([]RefLogProbs, error) {
 	key := r.key(pairs)
 	path := ""
+	out := slices.Repeat([]RefLogProbs{unknown}, len(pairs))
 	if r.CacheDir != "" {
 		path = filepath.Join(r.CacheDir, "reference-"+key[:16]+".json")
-		kept, err := readRefCache(path, key, len(pairs))
-		if err == nil {
-			return kept, nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if err := readRefCache(path, key, out); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			fmt.Fprintf(os.Stderr, "salsa: %v; computing the reference's log-probabilities again\n", err)
 		}
 	}
-	out, err := r.compute(ctx, pairs)
-	if err != nil || path == "" {
+	if wanted == nil {
+		wanted = indices(len(pairs))
+	}
+	missing := slices.DeleteFunc(slices.Clone(wanted), func(i int) bool { return !math.IsNaN(out[i].Chosen) })
+	if len(missing) == 0 {
+		return out, nil
+	}
+	if err := r.compute(ctx, pairs, missing, out); err != nil || path == "" {
 		return out, err
 	}
 	return out, writeRefCache(path, key, out)
 }
 
-// compute runs the model over all pairs, the longest first; its weights live no longer than the call.
-func (r *Reference) compute(ctx context.Context, pairs []data.Pair) ([]RefLogProbs, error) {
-	order := make([]int, len(pairs))
-	for i := range order {
-		order[i] = i
+// indices are 0…n-1.
+func indices(n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
 	}
-	order = byLength(order, func(i int) int { return pairLength(pairs[i]) })
-	out := make([]RefLogProbs, len(pairs))
-	err := tensor.NoGrad(func() error {
+	return out
+}
+
+// compute runs the model over the pairs at the given indices, the longest first; its weights live no longer than the call.
+func (r *Reference) compute(ctx context.Context, pairs []data.Pair, at []int, out []RefLogProbs) error {
+	order := byLength(at, func(i int) int { return pairLength(pairs[i]) })
+	return tensor.NoGrad(func() error {
 		m, err := r.Load()
 		if err != nil {
 			return fmt.Errorf("reference: %w", err)
@@ -83,7 +96,6 @@ func (r *Reference) compute(ctx context.Context, pairs []data.Pair) ([]RefLogPro
 		}
 		return nil
 	})
-	return out, err
 }
 
 // refPart fills out for the pairs at the given indices.
@@ -126,7 +138,8 @@ func hashExample(h hash.Hash, x data.Example) {
 
 // refCache is the file: numbers, what they belong to, and a checksum of both.
 type refCache struct {
-	Key      string    `json:"key"`
+	Key      string    `json:"key"`             // of the reference and all pairs, also those without numbers
+	Pairs    []int     `json:"pairs,omitempty"` // indices of those that the numbers belong to; none: all
 	Chosen   []float64 `json:"chosen"`
 	Rejected []float64 `json:"rejected"`
 	SHA256   string    `json:"sha256"`
@@ -136,6 +149,9 @@ type refCache struct {
 func (c *refCache) sum() string {
 	h := sha256.New()
 	fmt.Fprintln(h, c.Key)
+	if len(c.Pairs) > 0 {
+		fmt.Fprintln(h, c.Pairs)
+	}
 	for _, side := range [][]float64{c.Chosen, c.Rejected} {
 		_ = binary.Write(h, binary.LittleEndian, int64(len(side))) // a hash takes everything
 		_ = binary.Write(h, binary.LittleEndian, side)
@@ -143,30 +159,40 @@ func (c *refCache) sum() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// readRefCache reads a cache file; fs.ErrNotExist says that there is none, any other error that it is damaged.
-func readRefCache(path, key string, n int) ([]RefLogProbs, error) {
+// readRefCache fills out with the numbers of a cache file; fs.ErrNotExist says that there is none, any other error that
+// it is damaged, and then out is as it was.
+func readRefCache(path, key string, out []RefLogProbs) error {
 	raw, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var c refCache
 	if err := json.Unmarshal(raw, &c); err != nil {
-		return nil, fmt.Errorf("%s: damaged: %w", path, err)
+		return fmt.Errorf("%s: damaged: %w", path, err)
 	}
-	if c.Key != key || len(c.Chosen) != n || len(c.Rejected) != n || c.SHA256 != c.sum() {
-		return nil, fmt.Errorf("%s: damaged: its numbers do not match their checksum", path)
+	at := c.Pairs
+	if len(at) == 0 {
+		at = indices(len(out))
 	}
-	out := make([]RefLogProbs, n)
-	for i := range out {
-		out[i] = RefLogProbs{c.Chosen[i], c.Rejected[i]}
+	if c.Key != key || len(c.Chosen) != len(at) || len(c.Rejected) != len(at) || c.SHA256 != c.sum() {
+		return fmt.Errorf("%s: damaged: its numbers do not match their checksum", path)
 	}
-	return out, nil
+	for i, j := range at {
+		out[j] = RefLogProbs{c.Chosen[i], c.Rejected[i]}
+	}
+	return nil
 }
 
+// writeRefCache keeps the numbers that are known.
 func writeRefCache(path, key string, values []RefLogProbs) error {
-	c := refCache{Key: key, Chosen: make([]float64, len(values)), Rejected: make([]float64, len(values))}
+	c := refCache{Key: key}
 	for i, v := range values {
-		c.Chosen[i], c.Rejected[i] = v.Chosen, v.Rejected
+		if !math.IsNaN(v.Chosen) {
+			c.Pairs, c.Chosen, c.Rejected = append(c.Pairs, i), append(c.Chosen, v.Chosen), append(c.Rejected, v.Rejected)
+		}
+	}
+	if len(c.Pairs) == len(values) {
+		c.Pairs = nil
 	}
 	c.SHA256 = c.sum()
 	raw, err := json.Marshal(c)

@@ -1,10 +1,9 @@
 package trainers
 
-// DPO against PyTorch's three steps, the cache of the reference's numbers, and runs that stop and go on.
+// DPO against PyTorch's three steps, and runs that stop and go on; dpo_reference_test.go has the reference's numbers.
 
 import (
 	"context"
-	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -18,7 +17,6 @@ import (
 	"salsa/internal/fault"
 	"salsa/internal/metrics"
 	"salsa/models"
-	"salsa/nn"
 )
 
 // goldenDPO is trainers/testdata/dpo/golden.json.
@@ -64,15 +62,6 @@ func sftFolder(t *testing.T) string {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, to), raw, 0o644))
 	}
 	return dir
-}
-
-// counted is a reference that counts how often it is loaded.
-func counted(dir, cache string) (*Reference, *int) {
-	loads := new(int)
-	return &Reference{ID: dir, CacheDir: cache, Micro: 2, Load: func() (models.Model, error) {
-		*loads++
-		return models.Load(dir, frozen)
-	}}, loads
 }
 
 // tinyDPO are quick settings.
@@ -220,83 +209,6 @@ func TestDPOMicroBatches(t *testing.T) {
 	}
 }
 
-func TestDPOCache(t *testing.T) {
-	_, pairs := readDPO(t)
-	ctx := context.Background()
-	run(t, func() {
-		cache := filepath.Join(t.TempDir(), "cache")
-		ref, loads := counted(llamaDir, cache)
-		want, err := ref.LogProbs(ctx, pairs)
-		require.NoError(t, err)
-		require.Equal(t, 1, *loads)
-		files, err := filepath.Glob(filepath.Join(cache, "reference-*.json"))
-		require.NoError(t, err)
-		require.Len(t, files, 1)
-
-		again, loads := counted(llamaDir, cache)
-		got, err := again.LogProbs(ctx, pairs)
-		require.NoError(t, err)
-		assert.Equal(t, want, got, "a hit gives the same bits")
-		assert.Zero(t, *loads, "and loads nothing")
-
-		// Other pairs, other targets and another reference are other entries.
-		other := append([]data.Pair(nil), pairs...)
-		other[0], other[1] = other[1], other[0]
-		masked := append([]data.Pair(nil), pairs...)
-		masked[0].Chosen = exampleOf(masked[0].Chosen.IDs, masked[0].Chosen.PromptLen+1)
-		for i, p := range [][]data.Pair{other, masked, pairs} {
-			r, loads := counted(llamaDir, cache)
-			if i == 2 {
-				r.ID = "others"
-			}
-			_, err := r.LogProbs(ctx, p)
-			require.NoError(t, err)
-			assert.Equal(t, 1, *loads)
-		}
-
-		good, err := os.ReadFile(files[0])
-		require.NoError(t, err)
-		for _, bad := range []string{"", "{", string(good[:len(good)/2]), strings.Replace(string(good), "-2", "-3", 1), strings.Replace(string(good), `"key":"`, `"key":"0`, 1)} {
-			require.NoError(t, os.WriteFile(files[0], []byte(bad), 0o644))
-			r, loads := counted(llamaDir, cache)
-			got, err := r.LogProbs(ctx, pairs)
-			require.NoError(t, err)
-			assert.Equal(t, want, got)
-			assert.Equal(t, 1, *loads, "a damaged file is not believed")
-			mended, err := os.ReadFile(files[0])
-			require.NoError(t, err)
-			assert.Equal(t, string(good), string(mended))
-		}
-	})
-}
-
-func TestReferenceErrors(t *testing.T) {
-	_, pairs := readDPO(t)
-	run(t, func() {
-		ref, _ := counted(llamaDir, filepath.Join("testdata", "llama", "config.json", "cache"))
-		_, err := ref.LogProbs(context.Background(), pairs)
-		require.ErrorContains(t, err, "choose a writable --cache-dir")
-		gone, cancel := context.WithCancel(context.Background())
-		cancel()
-		ref, _ = counted(llamaDir, "")
-		_, err = ref.LogProbs(gone, pairs)
-		require.ErrorIs(t, err, context.Canceled)
-		boom := errors.New("boom")
-		ref.Load = func() (models.Model, error) { return nil, boom }
-		_, err = ref.LogProbs(context.Background(), pairs)
-		require.ErrorIs(t, err, boom)
-		ref.Load = func() (models.Model, error) {
-			m, err := models.Load(llamaDir, frozen)
-			for p := range nn.Params(m) {
-				p.Tensor.Copy(p.Tensor.MulScalar(math.Inf(1)))
-			}
-			return m, err
-		}
-		_, err = ref.LogProbs(context.Background(), pairs)
-		require.ErrorContains(t, err, "pair 6: the reference's log-probabilities are NaN and NaN; check its weights")
-	})
-}
-
 func TestDPORefusesPairs(t *testing.T) {
 	_, pairs := readDPO(t)
 	row := &data.Row{File: "pairs.jsonl", Line: 7}
@@ -324,38 +236,6 @@ func TestDPORefusesPairs(t *testing.T) {
 		require.ErrorContains(t, err, c.want)
 		assert.Equal(t, fault.ExitInput, fault.ExitCode(err))
 	}
-}
-
-// A step reads the reference if nobody has, once; an interrupt meanwhile leaves the trainer as it was.
-func TestDPOPreparesItself(t *testing.T) {
-	_, pairs := readDPO(t)
-	run(t, func() {
-		ref, loads := counted(llamaDir, "")
-		o := tinyDPO()
-		d, err := NewDPO(loadModel(t, llamaDir, trained), ref, pairs, pairs[:1], o, nil)
-		require.NoError(t, err)
-		u := NewUpdate(d.Params(), &o.Common)
-		defer u.Close()
-		before, err := d.State()
-		require.NoError(t, err)
-		ctx, cancel := context.WithCancel(context.Background())
-		ref.Progress = func(int, int) { cancel() }
-		_, err = d.Step(ctx, u)
-		require.ErrorIs(t, err, context.Canceled)
-		after, err := d.State()
-		require.NoError(t, err)
-		assert.Equal(t, string(before), string(after))
-		ref.Progress = nil
-		for range 2 {
-			_, err = d.Step(context.Background(), u)
-			require.NoError(t, err)
-		}
-		got, err := d.Finish(context.Background())
-		require.NoError(t, err)
-		assert.Negative(t, d.eval[0].ref.Chosen)
-		assert.Contains(t, got, "eval_loss")
-		assert.Equal(t, 2, *loads)
-	})
 }
 
 // The held-out metrics are those of an update on the same pairs.
