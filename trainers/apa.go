@@ -29,6 +29,14 @@ func DefaultAPA() APAOptions {
 	return o
 }
 
+// Unread tells why a key's value changes nothing beside the others, as options.Selective has it.
+func (o *APAOptions) Unread(key string) string {
+	if key == "max_weight" && o.Loss != "awr" {
+		return "is not read by --loss apa, which weighs nothing; leave it out, or choose --loss awr"
+	}
+	return o.OnlineOptions.Unread(key)
+}
+
 // APA is the trainer of both.
 type APA struct {
 	Online

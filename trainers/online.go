@@ -42,6 +42,14 @@ func DefaultOnline() OnlineOptions {
 	return o
 }
 
+// Unread tells why a key's value changes nothing beside the others, as options.Selective has it.
+func (o *OnlineOptions) Unread(key string) string {
+	if key == "missing_eos_penalty" && o.MissingEOS == "none" {
+		return "is not read by --missing-eos none; choose --missing-eos replace or subtract, or leave it out"
+	}
+	return ""
+}
+
 // Validate checks what the tags cannot.
 func (o *OnlineOptions) Validate() error {
 	if o.BatchSize%o.MiniBatches != 0 {

@@ -85,6 +85,10 @@ func TestOnlineRefusals(t *testing.T) {
 		"apa --reward-model @rm --reference @sft1 --temperature-lambda 0":                                     "temperature-lambda",
 		"ppo --reward-model @rm --reference @sft1 --ref-update-every 2 --lora-rank 2 --ref-update-weight 0.5": "leave it out",
 		"rloo --reward-model @rm --reference @sft1 --eval-data @prompts.jsonl":                                "--eval-data is not read",
+		"ppo --reward-model @rm --reference @sft1 --empty keep":                                               "--empty is about completions of --data",
+		"ppo --reward-model @rm --reference @sft1 --mkl":                                                      "one; give several, DIR,DIR@w,w",
+		"grpo --reward-model @rm --reference @sft1 --missing-eos-penalty 1":                                   "--missing-eos-penalty is not read by --missing-eos none; choose --missing-eos replace",
+		"apa --reward-model @rm --reference @sft1 --set max_weight=3":                                         "--max-weight is not read by --loss apa",
 		"apa --reward-model @rm,@rm@mean-std --reference @sft1":                                               "use @mean, @min or @mean-1std",
 		"inverse-q --reference @sft1,@sft2 --guide @sft1 --mkl":                                               "leave mkl out",
 	} {
@@ -138,4 +142,14 @@ func TestResumeHoldsToWhatTeaches(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, was, 0o644))
 	}
 	w.do(t, line+" --resume")
+}
+
+// What no online method reads is not offered: neither in the help nor where the settings are explained.
+func TestOnlineHelpOffersWhatIsRead(t *testing.T) {
+	for line, want := range map[string]string{"ppo --help": "--overlong", "config explain grpo": "overlong:", "config schema rso": `"overlong"`} {
+		code, out, errs := salsa(t, newRootCmd(), strings.Fields(line)...)
+		require.Equal(t, fault.ExitOK, code, errs)
+		assert.Contains(t, out, want, line)
+		assert.NotRegexp(t, `(?m)^\s*(--|"?)(empty|eval[-_]data)\b`, out, line)
+	}
 }

@@ -69,6 +69,14 @@ func (o *AIHFOptions) Reads(key string) bool {
 	return !slices.ContainsFunc(aihfGroups, func(g aihfGroup) bool { return slices.Contains(strings.Fields(g.keys), key) && !g.read(o) })
 }
 
+// Unread implements options.Selective, for what Validate does not refuse.
+func (o *AIHFOptions) Unread(key string) string {
+	if key != "mkl" {
+		return ""
+	}
+	return oneReference(o.Reference)
+}
+
 // unread refuses options that would change nothing.
 func (o *AIHFOptions) unread() error {
 	defaults := DefaultAIHF()

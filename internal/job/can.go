@@ -67,6 +67,17 @@ func (o *CANOptions) InputPaths() []string {
 	return slices.Concat(memberDirs(o.Reference), rewardDirs(o.RewardModel), rewardDirs(o.SafetyModel))
 }
 
+// Hides implements options.Hider.
+func (o *CANOptions) Hides(key string) bool { return key == "empty" }
+
+// Unread implements options.Selective.
+func (o *CANOptions) Unread(key string) string {
+	if key == "empty" {
+		return emptyUnread
+	}
+	return ""
+}
+
 // Validate checks what the tags cannot.
 func (o *CANOptions) Validate() error {
 	if err := errors.Join(o.checkMode(), o.checkBounds()); err != nil {

@@ -6,11 +6,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 
 	"salsa/data"
-	"salsa/internal/fault"
 	"salsa/models"
 	"salsa/soup"
 	"salsa/trainers"
@@ -73,16 +73,37 @@ func (s *Scored) job(name string, set *trainers.OnlineOptions, opts any) *online
 // InputPaths lists the folders inside the reference expression.
 func (o *Online) InputPaths() []string { return memberDirs(o.Reference) }
 
-// Reads tells whether online methods read a key; checkInputs refuses the others.
-func (o *Online) Reads(key string) bool { return key != "eval_data" }
+// Hides implements options.Hider.
+func (o *Online) Hides(key string) bool { return key == "eval_data" || key == "empty" }
+
+// Unread implements options.Selective.
+func (o *Online) Unread(key string) string {
+	switch key {
+	case "eval_data":
+		return "is not read by methods that learn from completions of their own; leave it out, and measure with salsa eval"
+	case "empty":
+		return emptyUnread
+	case "mkl":
+		return oneReference(o.Reference)
+	}
+	return ""
+}
+
+// emptyUnread is what commands say of --empty whose rows are prompts.
+const emptyUnread = "is about completions of --data, and this command reads prompts alone; leave it out"
+
+// oneReference says why --mkl does nothing beside such a reference; "" if it does.
+func oneReference(text string) string {
+	if len(memberDirs(text)) > 1 {
+		return ""
+	}
+	return fmt.Sprintf("weighs the KLs to several references, and --reference %s is one; give several, DIR,DIR@w,w, or leave it out", text)
+}
 
 // checkInputs refuses a reference that cannot be read, and weights of the data that do not fit it.
 func (o *Online) checkInputs() error {
 	if _, err := soup.ParseExpr(o.Reference, o.Extrapolate); err != nil {
 		return err
-	}
-	if len(o.EvalData) > 0 {
-		return fault.Inputf("--eval-data is not read by methods that learn from completions of their own; leave it out, and measure with salsa eval")
 	}
 	return o.checkWeights()
 }

@@ -57,6 +57,17 @@ func (o *RSOOptions) InputPaths() []string {
 	return append(memberDirs(o.Reference), rewardDirs(o.RewardModel)...)
 }
 
+// Hides implements options.Hider.
+func (o *RSOOptions) Hides(key string) bool { return key == "empty" }
+
+// Unread implements options.Selective.
+func (o *RSOOptions) Unread(key string) string {
+	if key == "empty" {
+		return emptyUnread
+	}
+	return ""
+}
+
 // Validate checks what the tags cannot.
 func (o *RSOOptions) Validate() error {
 	if o.MaxNewTokens == 0 {

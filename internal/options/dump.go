@@ -58,6 +58,9 @@ func (c *Config) Hash() string {
 func (c *Config) Explain() []byte {
 	var out bytes.Buffer
 	for _, f := range c.fields {
+		if f.hidden {
+			continue
+		}
 		notes := []string{f.help}
 		if len(f.enum) > 0 {
 			notes = append(notes, "one of "+strings.Join(f.enum, ", "))
@@ -120,6 +123,9 @@ func (c *Config) Schema(title string) ([]byte, error) {
 	properties := make(map[string]any, len(c.fields))
 	var required []string
 	for _, f := range c.fields {
+		if f.hidden {
+			continue
+		}
 		properties[f.key] = f.schema()
 		if f.required {
 			required = append(required, f.key)

@@ -27,6 +27,8 @@ type field struct {
 	input    string // "path" when the value names files that the run reads
 	value    reflect.Value
 	source   string // where the value came from; "" means the Go default
+	initial  string // the Go default, as text
+	hidden   bool   // of no use to the command: not shown
 }
 
 // collect lists the options of the struct v in declaration order, embedded structs in place.

@@ -39,6 +39,7 @@ func Bind(fs *pflag.FlagSet, ptr any, waived ...string) *Binding {
 			help += " (required)"
 		}
 		flag := fs.VarPF(v, f.flag, f.short, help)
+		flag.Hidden = f.hidden
 		flag.Annotations = map[string][]string{groupKey: {f.group}}
 		if f.value.Type().String() == "bool" {
 			flag.NoOptDefVal = "true"

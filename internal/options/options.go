@@ -59,6 +59,10 @@ func Of(ptr any) *Config {
 		if chooser != nil && len(f.enum) == 0 {
 			f.enum = chooser.Choices(f.key)
 		}
+		f.initial = f.text()
+		for _, h := range askAll[Hider](v.Elem()) {
+			f.hidden = f.hidden || h.Hides(f.key)
+		}
 	}
 	return c
 }
@@ -212,10 +216,12 @@ func (c *Config) Missing() []string {
 	return out
 }
 
-// Validate runs the struct's own cross-field check, if it has one.
+// Validate runs the struct's own cross-field check, if it has one, and refuses what was given and is not read.
 func (c *Config) Validate() error {
 	if v, ok := c.target.(Validator); ok {
-		return v.Validate()
+		if err := v.Validate(); err != nil {
+			return err
+		}
 	}
-	return nil
+	return c.checkRead()
 }

@@ -94,10 +94,6 @@ func (x *expander) override(st *Stage, spec *stageSpec, with *options.Node) {
 // bind; what cannot be looked up yet, or is wrong, is reported when the stage itself is filled.
 func (x *expander) reads(st Stage, with *options.Node, key string) bool {
 	opts := x.params.Kinds[st.Kind]()
-	r, ok := opts.(Reader)
-	if !ok {
-		return true
-	}
 	st.Needs, st.waits, st.orderOnly = nil, nil, nil
 	c := options.Of(opts)
 	for _, e := range with.Entries {
@@ -109,7 +105,10 @@ func (x *expander) reads(st Stage, with *options.Node, key string) bool {
 		}
 		_ = c.Apply(n) // an error comes up again in fill
 	}
-	return r.Reads(key)
+	if r, ok := opts.(Reader); ok && !r.Reads(key) {
+		return false
+	}
+	return c.Unread(key) == ""
 }
 
 // checkSets refuses a --set for all stages that no stage took.
