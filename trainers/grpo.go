@@ -30,7 +30,7 @@ func DefaultGRPO() GRPOOptions {
 }
 
 // Validate checks what the tags cannot.
-func (o *GRPOOptions) Validate() error { return o.validGroups(o.NumGenerations) }
+func (o *GRPOOptions) Validate() error { return o.validGroups(o.NumGenerations, "num-generations") }
 
 // GRPO is the trainer.
 type GRPO struct {

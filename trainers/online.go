@@ -59,10 +59,15 @@ func (o *OnlineOptions) Validate() error {
 }
 
 // validGroups is Validate for a method that gives every prompt n completions: each mini-batch holds all of a prompt's.
-func (o *OnlineOptions) validGroups(n int) error {
+// setBy names the option that n comes from; "": the method itself.
+func (o *OnlineOptions) validGroups(n int, setBy string) error {
 	if o.BatchSize%n != 0 || o.BatchSize/n%o.MiniBatches != 0 {
-		return fault.Inputf("batch_size %d is not a multiple of %d, the %d completions of a prompt times num_mini_batches %d; give --batch-size %d",
-			o.BatchSize, n*o.MiniBatches, n, o.MiniBatches, o.nextBatch(n))
+		other := ""
+		if setBy != "" {
+			other = fmt.Sprintf(", or another --%s than %d", setBy, n)
+		}
+		return fault.Inputf("batch_size %d is not a multiple of %d, the %d completions of a prompt times num_mini_batches %d; give --batch-size %d%s",
+			o.BatchSize, n*o.MiniBatches, n, o.MiniBatches, o.nextBatch(n), other)
 	}
 	return o.Validate()
 }
@@ -174,7 +179,7 @@ func newOnline(m scheme, cast Cast, prompts []data.Prompt, set *OnlineOptions, l
 	if len(cast.Stops) == 0 {
 		return Online{}, fault.Inputf("the policy has no EOS token: neither generation_config.json nor config.json has eos_token_id; add it")
 	}
-	if err := set.validGroups(m.group()); err != nil {
+	if err := set.validGroups(m.group(), ""); err != nil {
 		return Online{}, err
 	}
 	if err := noNoise(cast); err != nil {

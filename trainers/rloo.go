@@ -35,7 +35,7 @@ func DefaultRLOO() RLOOOptions {
 }
 
 // Validate checks what the tags cannot.
-func (o *RLOOOptions) Validate() error { return o.validGroups(o.NumGenerations) }
+func (o *RLOOOptions) Validate() error { return o.validGroups(o.NumGenerations, "num-generations") }
 
 // RLOO is the trainer.
 type RLOO struct {

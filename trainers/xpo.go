@@ -46,7 +46,7 @@ func (o *XPOOptions) Validate() error {
 	if o.MKL {
 		return fault.Inputf("mkl: a pairwise loss compares the policy with one reference; leave mkl out, the members are then averaged")
 	}
-	return o.validGroups(2)
+	return o.validGroups(2, "")
 }
 
 // XPO is the trainer.

@@ -143,6 +143,9 @@ func TestCANRefusals(t *testing.T) {
 		"--reward-model gold:x --safety-model @rm --safety-bound 0":                  "there is no exact score \"x\"",
 		mocan + "--safety-bound 0 --samples 1":                                       "samples",
 		mocan + "--safety-bound 0 --max-new-tokens 4000":                             "leaves no room",
+		mocan + "--safety-bound 0 --samples-dir @sft1/config.json/x":                 "files cannot be made there: not a directory; choose a writable folder",
+		mocan + "--safety-bound 0 --cache-dir @sft1/config.json":                     "--cache-dir",
+		"--reward-model @rm":                                                         "--mode mocan needs --safety-model; give it the folder of a model\nsalsa: give --safety-bound B",
 	} {
 		out := t.TempDir() + "/o"
 		code, _, errs := salsa(t, newRootCmd(), w.args(canLine+line+" --quiet --out "+out)...)

@@ -41,8 +41,8 @@ func run(root *cobra.Command, args []string, stderr io.Writer) (code int) {
 	if errors.Is(err, context.Canceled) && !errors.Is(err, fault.ErrInterrupted) { // what writes its result as a whole
 		err = fmt.Errorf("%w before the end: nothing was written", fault.ErrInterrupted)
 	}
-	if err != nil {
-		fmt.Fprintf(stderr, "salsa: %s\n", oneLine(err))
+	for _, one := range apart(err) {
+		fmt.Fprintf(stderr, "salsa: %s\n", oneLine(one))
 	}
 	return fault.ExitCode(err)
 }
@@ -68,6 +68,24 @@ func interruptible(stderr io.Writer) (context.Context, func()) {
 		close(signals)
 		cancel()
 	}
+}
+
+// apart lists the errors that errors.Join made one of; none of nil.
+func apart(err error) (out []error) {
+	for at := err; at != nil && at.Error() == err.Error(); at = errors.Unwrap(at) {
+		joined, ok := at.(interface{ Unwrap() []error })
+		if !ok || strings.Count(err.Error(), "\n") == 0 {
+			continue
+		}
+		for _, one := range joined.Unwrap() {
+			out = append(out, apart(one)...)
+		}
+		return out
+	}
+	if err != nil {
+		out = append(out, err)
+	}
+	return out
 }
 
 // oneLine keeps an error to the line that the contract promises.

@@ -103,8 +103,14 @@ func TestCommandLine(t *testing.T) {
 		{args: "train --model x", act: ok, code: 0},
 		{args: "train --model x", err: "salsa: disk full\n", code: 1,
 			act: func(context.Context, *trainOptions) error { return errors.New("disk full") }},
-		{args: "train --model x", err: "salsa: one; two\n", code: 1,
-			act: func(context.Context, *trainOptions) error { return errors.Join(errors.New("one"), errors.New("two")) }},
+		{args: "train --model x", err: "salsa: one\nsalsa: two; three\n", code: 1,
+			act: func(context.Context, *trainOptions) error {
+				return errors.Join(errors.New("one"), errors.New("two\nthree"))
+			}},
+		{args: "train --model x", err: "salsa: one\nsalsa: two\nsalsa: three\n", code: 2,
+			act: func(context.Context, *trainOptions) error {
+				return fault.Inputf("%w", errors.Join(errors.New("one"), errors.Join(fault.Inputf("two"), errors.New("three"))))
+			}},
 		{args: "train --model x", err: "salsa: row 3 is empty\n", code: 2,
 			act: func(context.Context, *trainOptions) error { return fault.Inputf("row 3 is empty") }},
 		{args: "train --model x", err: "salsa: interrupted\n", code: 130,

@@ -72,7 +72,7 @@ func TestRLOOSamplesCanBeRecomputed(t *testing.T) {
 func TestOnlineRefusals(t *testing.T) {
 	w := theWorld()
 	for line, want := range map[string]string{
-		"rloo --reward-model @rm --reference @sft1 --num-generations 3":                                       "batch_size 8 is not a multiple of 3, the 3 completions of a prompt times num_mini_batches 1; give --batch-size 9",
+		"rloo --reward-model @rm --reference @sft1 --num-generations 3":                                       "batch_size 8 is not a multiple of 3, the 3 completions of a prompt times num_mini_batches 1; give --batch-size 9, or another --num-generations than 3",
 		"rloo --reward-model @rm --reference @sft1 --num-generations 1":                                       "num-generations",
 		"grpo --reward-model @sft1 --reference @sft1":                                                         "sft1",
 		"xpo --reward-model @rm --reference @sft1 --beta 0":                                                   "use a positive --beta",

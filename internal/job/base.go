@@ -116,7 +116,7 @@ func openRun(t *Training, opts any, dir string, frozen ...frozenInput) (*runFold
 
 // notInUse refuses a folder that another process is working in, before that folder is blamed for not being empty.
 func notInUse(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, runlock.FileName)); err != nil {
+	if _, err := os.Stat(filepath.Join(dir, runlock.FileName)); dir == "" || err != nil {
 		return nil // nobody ever locked it; openRun looks at everything else
 	}
 	lock, err := runlock.Acquire(dir)

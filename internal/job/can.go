@@ -189,7 +189,7 @@ func (c *canJob) parse() (err error) {
 	return err
 }
 
-// preflight opens all folders by their headers and compares their vocabularies.
+// preflight opens all folders by their headers and compares their vocabularies, and looks at the places of the caches.
 func (c *canJob) preflight() (cfg *models.Config, err error) {
 	if _, cfg, err = c.dpo.preflight(); err != nil {
 		return nil, err
@@ -199,6 +199,12 @@ func (c *canJob) preflight() (cfg *models.Config, err error) {
 	}
 	if err := checkReference(c.ref, c.Model); err != nil {
 		return nil, err
+	}
+	if err := checkFolder("samples-dir", c.SamplesDir); err != nil {
+		return nil, err
+	}
+	if err := notInUse(c.SamplesDir); err != nil {
+		return nil, fault.Inputf("--samples-dir: %w", err)
 	}
 	if c.Mode == "pecan" {
 		if err := checkModels(models.LanguageModel, c.RewardPolicy, c.SafetyPolicy); err != nil {

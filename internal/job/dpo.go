@@ -129,7 +129,7 @@ func (o *DPOOptions) tell() {
 	}
 }
 
-// preflight checks policy and reference by their headers; the expression is empty if the loss needs no reference.
+// preflight checks policy and reference by their headers, and the place of the cache; the expression is empty if the loss needs no reference.
 func (o *DPOOptions) preflight() (ref soup.Expr, cfg *models.Config, err error) {
 	if cfg, err = models.Check(o.Model, models.LanguageModel); err != nil || !o.NeedsReference() {
 		return ref, cfg, err
@@ -137,7 +137,10 @@ func (o *DPOOptions) preflight() (ref soup.Expr, cfg *models.Config, err error) 
 	if ref, err = soup.ParseExpr(o.Reference, o.Extrapolate); err != nil {
 		return ref, nil, err
 	}
-	return ref, cfg, checkReference(ref, o.Model)
+	if err := checkReference(ref, o.Model); err != nil {
+		return ref, nil, err
+	}
+	return ref, cfg, checkFolder("cache-dir", o.CacheDir)
 }
 
 // pairs reads and encodes the training and the held-out pairs; enc is what encoded them.

@@ -127,6 +127,34 @@ func checkGold(flag, gold string, prompts []data.Prompt) error {
 	return nil
 }
 
+// checkFolder refuses a folder that files could not be written to, or that could not be made; flag is the option that names
+// it. It makes nothing; an empty name is one that the run chooses itself.
+func checkFolder(flag, dir string) error {
+	if dir == "" {
+		return nil
+	}
+	at := filepath.Clean(dir)
+	for {
+		_, err := os.Stat(at)
+		if up := filepath.Dir(at); errors.Is(err, fs.ErrNotExist) && up != at {
+			at = up
+			continue
+		}
+		break
+	}
+	probe, err := os.CreateTemp(at, ".salsa-probe-*")
+	if err == nil {
+		err = errors.Join(probe.Close(), os.Remove(probe.Name()))
+	}
+	if err != nil {
+		if inner := errors.Unwrap(err); inner != nil {
+			err = inner // without the name of the probe
+		}
+		return fault.Inputf("--%s %s: files cannot be made there: %w; choose a writable folder", flag, dir, err)
+	}
+	return nil
+}
+
 // checkOutFile refuses a path that rows could not be written to in the end.
 func checkOutFile(path string) error {
 	if stat, err := os.Stat(path); err == nil && !stat.Mode().IsRegular() { // a device would be replaced, not written to
