@@ -5,6 +5,7 @@ package models
 import (
 	"cmp"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -41,6 +42,7 @@ type Checkpoint struct {
 	adapter *adapterFile // of a PEFT folder: what is folded into the weights
 	params  []nn.Param
 	maps    map[string]*tensor.Map // by path
+	open    map[string]*os.File    // by path: what is read in stretches
 	finite  map[string]bool        // names whose values have been looked at
 }
 
@@ -79,7 +81,7 @@ func OpenCheckpoint(dir string) (*Checkpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Checkpoint{Config: config, Dir: dir, files: files, maps: map[string]*tensor.Map{}, finite: map[string]bool{}}
+	c := &Checkpoint{Config: config, Dir: dir, files: files, maps: map[string]*tensor.Map{}, open: map[string]*os.File{}, finite: map[string]bool{}}
 	c.params = slices.Collect(nn.Params(declare(config)))
 	return c, c.check()
 }
@@ -194,8 +196,8 @@ func (c *Checkpoint) readAs(name string, d tensor.DType) (t tensor.Tensor, err e
 			return err
 		}
 		if !c.finite[name] {
-			if !t.IsFinite().All() {
-				return fault.Inputf("%s: tensor %q holds values that are not finite; the run that made it diverged or the file is damaged: give an earlier checkpoint or copy it again", file.Path, name)
+			if !t.AllFinite() {
+				return notFinite(file.Path, name)
 			}
 			c.finite[name] = true
 		}
@@ -211,6 +213,10 @@ func (c *Checkpoint) readAs(name string, d tensor.DType) (t tensor.Tensor, err e
 		return err
 	})
 	return t, err
+}
+
+func notFinite(path, name string) error {
+	return fault.Inputf("%s: tensor %q holds values that are not finite; the run that made it diverged or the file is damaged: give an earlier checkpoint or copy it again", path, name)
 }
 
 // reader is readAs for one type.
@@ -251,12 +257,20 @@ func (c *Checkpoint) checkTied(embed tensor.Tensor) error {
 			return err
 		}
 	}
+	return c.tiedDiffers(file)
+}
+
+func (c *Checkpoint) tiedDiffers(file *safetensors.File) error {
 	return fault.Inputf("%s: %q differs from %q, and %s ties them; set tie_word_embeddings to false to use both",
 		file.Path, headName, embedName, configName)
 }
 
-// Close lets go of the files; tensors that were read stay valid.
+// Close lets go of the files; tensors that were read stay valid, a Source of a file does not.
 func (c *Checkpoint) Close() {
+	for _, f := range c.open {
+		f.Close()
+	}
+	clear(c.open)
 	for _, m := range c.maps {
 		m.Close()
 	}

@@ -129,10 +129,17 @@ func (a *adapterFile) read(info safetensors.Info) (t tensor.Tensor, err error) {
 		}
 		t = tensor.FromBytes(data, d, info.Shape...)
 	}
-	if !t.IsFinite().All() {
+	if !t.AllFinite() {
 		return t, fault.Inputf("%s: tensor %q holds values that are not finite; the run that made it diverged or the file is damaged: give an earlier checkpoint", a.file.Path, info.Name)
 	}
 	return t, nil
+}
+
+// adapts tells whether fold changes the weight of a name.
+func (a *adapterFile) adapts(name string) bool {
+	module, ok := strings.CutSuffix(name, ".weight")
+	_, adapted := a.pairs[module]
+	return ok && adapted
 }
 
 // fold returns the weight of a map with its adapter folded in, in w's dtype; other weights are returned as they are.

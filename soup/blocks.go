@@ -1,97 +1,219 @@
 package soup
 
-// Going through a weight a block at a time, in float64, so that no operator needs a second copy of it.
+// Going through a weight a block at a time: what is in memory does not grow with the weight, and several blocks are
+// read and worked on at once.
 
-import "salsa/tensor"
+import (
+	"slices"
+	"sync"
+
+	"salsa/models"
+	"salsa/tensor"
+)
 
 // blockSize is how many elements are looked at together: few enough for a core's cache, enough to forget the calls.
 const blockSize = 1 << 16
 
-// block is a stretch of a weight: of the base (zeros if there is none), and of every member the difference from it.
-type block struct {
-	at   int // of its first element
-	base []float64
-	tau  [][]float64
+// Inputs are one weight as every checkpoint of a soup has it: floats of one shape, in any float dtype.
+type Inputs struct {
+	Name    string
+	Shape   []int
+	Base    models.Source // the model that the members were fine-tuned from; nil if the soup was opened without
+	Members []models.Source
 }
 
-// blocks hands out the weight from its first element to its last. members names those that are read; nil is all.
-func (in Inputs) blocks(members []int, fn func(b block)) {
-	if members == nil {
-		for k := range in.Members {
-			members = append(members, k)
-		}
+// numel is the number of elements.
+func (in Inputs) numel() int {
+	n := 1
+	for _, d := range in.Shape {
+		n *= d
 	}
-	n := in.Members[0].Numel()
-	for at := 0; at < n; at += blockSize {
-		size := min(blockSize, n-at)
-		b := block{at: at, base: make([]float64, size), tau: make([][]float64, len(in.Members))}
-		if in.Base.Defined() {
-			b.base = stretch(in.Base, at, size)
+	return n
+}
+
+// Block is a stretch of a weight: of the base, empty if there is none, and of the members.
+type Block struct {
+	at      int // of its first element
+	base    tensor.Stretch
+	members []tensor.Stretch
+
+	read    [][]byte    // buffers of members and base
+	taus    [][]float64 // buffers of task vectors
+	zero    []float64   // buffer of the base in float64
+	out     []byte      // buffer of a result
+	spare   []byte      // buffer of LITI's soup
+	partial []float64   // buffers of what a block says about the whole weight: sums,
+	counts  []int32     // entries in bins,
+	equal   []int32     // places
+	err     error
+	done    chan struct{}
+}
+
+// pool keeps the buffers of blocks from one weight to the next.
+var pool = sync.Pool{New: func() any { return &Block{done: make(chan struct{}, 1)} }}
+
+// grown is a buffer of n elements; what is in it does not matter.
+func grown[T any](buf []T, n int) []T { return slices.Grow(buf[:0], n)[:n] }
+
+// size is the number of elements.
+func (b *Block) size() int { return b.members[0].Numel() }
+
+// load reads the block. An error is a member's file.
+func (b *Block) load(in *Inputs, at int) error {
+	size := min(blockSize, in.numel()-at)
+	b.at, b.base, b.members = at, tensor.Stretch{}, b.members[:0]
+	for len(b.read) < len(in.Members)+1 {
+		b.read = append(b.read, nil)
+	}
+	for k, s := range in.Members {
+		stretch, err := b.loadOne(s, k, size)
+		if err != nil {
+			return err
 		}
-		for _, k := range members {
-			tau := stretch(in.Members[k], at, size)
-			for i := range tau {
-				tau[i] -= b.base[i]
+		b.members = append(b.members, stretch)
+	}
+	if in.Base == nil {
+		return nil
+	}
+	var err error
+	b.base, err = b.loadOne(in.Base, len(in.Members), size)
+	return err
+}
+
+func (b *Block) loadOne(s models.Source, slot, size int) (tensor.Stretch, error) {
+	d := s.DType()
+	b.read[slot] = grown(b.read[slot], size*d.Size())
+	return tensor.Stretch{Data: b.read[slot], DType: d}, s.ReadAt(b.read[slot], b.at)
+}
+
+// tau are the members' differences from the base, or the members themselves if there is none, and the base, zeros if
+// there is none, in float64. Both may be overwritten.
+func (b *Block) tau() (tau [][]float64, base []float64) {
+	n := b.size()
+	b.zero = grown(b.zero, n)
+	clear(b.zero)
+	if b.base.Numel() > 0 {
+		b.base.Minus(nil, b.zero)
+	}
+	for len(b.taus) < len(b.members) {
+		b.taus = append(b.taus, nil)
+	}
+	for k, m := range b.members {
+		b.taus[k] = grown(b.taus[k], n)
+		m.Minus(b.zero, b.taus[k])
+	}
+	return b.taus[:len(b.members)], b.zero
+}
+
+// result is a stretch of the block's size to write to.
+func result(buf *[]byte, n int, d tensor.DType) tensor.Stretch {
+	*buf = grown(*buf, n*d.Size())
+	return tensor.Stretch{Data: *buf, DType: d}
+}
+
+// each reads the weight's blocks, works on several at once, each in a goroutine of its own, and hands them to take from
+// the first to the last. So many blocks are in memory as there are threads, and two more.
+func (in Inputs) each(work func(b *Block) error, take func(b *Block) error) (err error) {
+	threads := max(1, tensor.Threads())
+	todo := make(chan *Block, threads+2)
+	var working sync.WaitGroup
+	for range threads {
+		working.Go(func() {
+			for b := range todo {
+				if b.err = b.load(&in, b.at); b.err == nil {
+					b.err = work(b)
+				}
+				b.done <- struct{}{}
 			}
-			b.tau[k] = tau
+		})
+	}
+	var pending []*Block // in the order of the weight
+	first := func() {
+		b := pending[0]
+		pending = pending[1:]
+		<-b.done
+		if err == nil {
+			err = b.err
 		}
-		fn(b)
+		if err == nil {
+			err = take(b)
+		}
+		pool.Put(b)
 	}
+	defer func() { // also when take panics
+		close(todo)
+		working.Wait()
+	}()
+	for at := 0; at < in.numel() && err == nil; at += blockSize {
+		if len(pending) == threads+2 {
+			first()
+		}
+		b := pool.Get().(*Block)
+		b.at = at
+		todo <- b
+		pending = append(pending, b)
+	}
+	for len(pending) > 0 {
+		first()
+	}
+	return err
 }
 
-// stretch copies size elements from at on.
-func stretch(t tensor.Tensor, at, size int) (out []float64) {
-	must(tensor.NoGrad(func() error {
-		out = t.Reshape(t.Numel()).Narrow(0, at, size).Float64s()
-		return nil
-	}))
-	return out
-}
-
-// put overwrites the elements of t from at on; t is contiguous.
-func put(t tensor.Tensor, at int, values []float64) {
-	must(tensor.NoGrad(func() error {
-		t.Reshape(t.Numel()).Narrow(0, at, len(values)).Copy(tensor.Doubles(values, len(values)))
-		return nil
-	}))
-}
-
-// must hands a failed op on to the scope around the recipe, as the op itself would have done.
-func must(err error) {
+// mix hands the mixed weight to take, in stretches from the first element to the last.
+func (in Inputs) mix(r Recipe, d tensor.DType, take func(mixed tensor.Stretch, at int) error) error {
+	mixer, err := r(in)
 	if err != nil {
-		panic(&tensor.Error{Op: "soup", Msg: err.Error()})
+		return err
 	}
+	return in.each(func(b *Block) error {
+		mixer(result(&b.out, b.size(), d), b)
+		return nil
+	}, func(b *Block) error {
+		return take(tensor.Stretch{Data: b.out, DType: d}, b.at)
+	})
+}
+
+// whole is a weight of one checkpoint as a tensor.
+func (in Inputs) whole(s models.Source) (tensor.Tensor, error) {
+	data := make([]byte, in.numel()*s.DType().Size())
+	if err := s.ReadAt(data, 0); err != nil {
+		return tensor.Tensor{}, err
+	}
+	return tensor.FromBytes(data, s.DType(), in.Shape...), nil
+}
+
+// only are the inputs of one member.
+func (in Inputs) only(k int) Inputs {
+	in.Members = in.Members[k : k+1]
+	return in
 }
 
 // dots are the products of all pairs of members' task vectors, or of the members themselves if there is no base.
-func (in Inputs) dots() [][]float64 {
+func (in Inputs) dots() ([][]float64, error) {
 	n := len(in.Members)
+	total := make([]float64, n*n)
+	err := in.each(func(b *Block) error {
+		tau, _ := b.tau()
+		b.partial = grown(b.partial, n*n)
+		clear(b.partial)
+		for i := range n {
+			for j := i; j < n; j++ {
+				b.partial[i*n+j] = tensor.Dot(tau[i], tau[j])
+			}
+		}
+		return nil
+	}, func(b *Block) error {
+		for i, v := range b.partial {
+			total[i] += v
+		}
+		return nil
+	})
 	out := make([][]float64, n)
 	for i := range out {
 		out[i] = make([]float64, n)
-	}
-	in.blocks(nil, func(b block) {
-		for i := range n {
-			for j := i; j < n; j++ {
-				out[i][j] += dot(b.tau[i], b.tau[j])
-				out[j][i] = out[i][j]
-			}
-		}
-	})
-	return out
-}
-
-// dot sums in four lanes: the additions need not wait for one another.
-func dot(a, b []float64) float64 {
-	var s [4]float64
-	i := 0
-	for ; i+4 <= len(a); i += 4 {
-		for l := range s {
-			s[l] += a[i+l] * b[i+l]
+		for j := range out[i] {
+			out[i][j] = total[min(i, j)*n+max(i, j)]
 		}
 	}
-	for ; i < len(a); i++ {
-		s[0] += a[i] * b[i]
-	}
-	return s[0] + s[1] + s[2] + s[3]
+	return out, err
 }

@@ -27,60 +27,68 @@ const (
 // AgreeingSum its dare_ties, both with ByL1 and masks from another generator; AgreeingMean is TIES after DARE as the
 // paper has it. Density 1 is task arithmetic, or TIES without trimming.
 func DARE(shares Shares, density, lambda float64, how Consensus, rescale Rescale, seed uint64) Recipe {
-	return dare(shares, lambda, how, func(name string, k int) keeper { return randomly(density, seed, name, k) }, rescale, density)
+	return dare(shares, lambda, how, func(name string, k int) dropper { return randomly(density, seed, name, k) }, rescale, density)
 }
 
-// keeper tells whether the entry at a place survives.
-type keeper func(at int) bool
+// dropper zeroes the entries that do not survive and multiplies the others by gain; at is the first entry's place.
+type dropper func(at int, tau []float64, gain float64)
 
-func dare(shares Shares, lambda float64, how Consensus, draw func(name string, k int) keeper, rescale Rescale, density float64) Recipe {
-	return thinned(shares, lambda, how, func(in Inputs, k int) thinner {
-		keep := draw(in.Name, k)
+func dare(shares Shares, lambda float64, how Consensus, draw func(name string, k int) dropper, rescale Rescale, density float64) Recipe {
+	return thinned(shares, lambda, how, func(in Inputs, k int) (thinner, error) {
+		drop := draw(in.Name, k)
 		gain := 1.0
+		var err error
 		switch rescale {
 		case ByDensity:
 			gain = 1 / density
 		case ByL1:
-			gain = normGain(in, k, keep)
+			gain, err = normGain(in, drop)
 		}
-		return func(at int, tau []float64) {
-			for i := range tau {
-				if keep(at + i) {
-					tau[i] *= gain
-				} else {
-					tau[i] = 0
-				}
-			}
-		}
+		return func(at int, tau []float64) { drop(at, tau, gain) }, err
 	})
 }
 
 // randomly draws each entry's number from a generator that counts: the number at a place needs none before it.
-func randomly(density float64, seed uint64, name string, k int) keeper {
+func randomly(density float64, seed uint64, name string, k int) dropper {
 	if density >= 1 {
-		return func(int) bool { return true }
+		return func(_ int, tau []float64, gain float64) {
+			for i := range tau {
+				tau[i] *= gain
+			}
+		}
 	}
 	h := fnv.New64a()
 	h.Write([]byte(name))
-	stream := tensor.Mix(seed, uint64(k), h.Sum64())
+	stream := tensor.Mix(tensor.Mix(seed, uint64(k), h.Sum64()))
 	below := uint64(density * (1 << 53))
-	return func(at int) bool { return tensor.Mix(stream, uint64(at))>>11 < below }
+	return func(at int, tau []float64, gain float64) { tensor.DropAt(tau, stream, at, below, gain) }
 }
 
-// normGain is what brings member k's surviving entries to the L1 norm of its whole task vector.
-func normGain(in Inputs, k int, keep keeper) float64 {
+// normGain is what brings the one member's surviving entries to the L1 norm of its whole task vector.
+func normGain(in Inputs, drop dropper) (float64, error) {
 	const small = 1e-7
 	all, kept := 0.0, 0.0
-	in.blocks([]int{k}, func(b block) {
-		for i, v := range b.tau[k] {
-			all += math.Abs(v)
-			if keep(b.at + i) {
-				kept += math.Abs(v)
-			}
-		}
+	err := in.each(func(b *Block) error {
+		tau, _ := b.tau()
+		b.partial = append(b.partial[:0], norm1(tau[0]))
+		drop(b.at, tau[0], 1)
+		b.partial = append(b.partial, norm1(tau[0]))
+		return nil
+	}, func(b *Block) error {
+		all += b.partial[0]
+		kept += b.partial[1]
+		return nil
 	})
 	if all < small || kept < small {
-		return 1
+		return 1, err
 	}
-	return all / kept
+	return all / kept, err
+}
+
+// norm1 is the sum of absolute values.
+func norm1(tau []float64) (sum float64) {
+	for _, v := range tau {
+		sum += math.Abs(v)
+	}
+	return sum
 }

@@ -5,6 +5,7 @@ package soup
 import (
 	"hash/fnv"
 	"math"
+	"slices"
 
 	"salsa/tensor"
 )
@@ -56,12 +57,21 @@ func (d *Direction) drawn(name string, w tensor.Tensor) tensor.Tensor {
 	return u.Reshape(rows...).Mul(norm(w.To(tensor.Float64)).Div(norm(u))).Reshape(w.Shape()...)
 }
 
-// From is the linear soup moved by an L2 distance along the direction.
+// From is the linear soup moved by an L2 distance along the direction, of which it holds one weight in memory.
 func (d *Direction) From(shares Shares, distance float64) Recipe {
-	return func(dst tensor.Tensor, in Inputs) {
-		u := d.drawn(in.Name, in.Members[0])
-		w := shares(in.Name)
-		tensor.Lincomb(dst, append(in.Members[:len(in.Members):len(in.Members)], u), append(w[:len(w):len(w)], distance*d.gain))
+	return func(in Inputs) (Mixer, error) {
+		var u tensor.Stretch
+		err := tensor.NoGrad(func() error {
+			first, err := in.whole(in.Members[0])
+			if err == nil {
+				u = tensor.Stretch{Data: d.drawn(in.Name, first).Bytes(), DType: tensor.Float64}
+			}
+			return err
+		})
+		w := append(slices.Clone(shares(in.Name)), distance*d.gain)
+		return func(dst tensor.Stretch, b *Block) {
+			tensor.LincombStretch(dst, append(slices.Clone(b.members), u.From(b.at, b.size())), w)
+		}, err
 	}
 }
 
@@ -69,18 +79,16 @@ func (d *Direction) From(shares Shares, distance float64) Recipe {
 func (m *Members) Distance() (float64, error) {
 	sum := 0.0
 	for _, name := range m.Checkpoints[0].Names() {
-		err := tensor.NoGrad(func() error {
-			in, err := m.read(name)
-			if err != nil {
-				return err
-			}
-			dots := Inputs{Name: name, Base: in.Members[0], Members: in.Members[1:2]}.dots()
-			sum += dots[0][0]
-			return nil
-		})
+		in, err := m.inputs(name)
 		if err != nil {
 			return 0, err
 		}
+		in.Base = in.Members[0]
+		dots, err := in.only(1).dots()
+		if err != nil {
+			return 0, err
+		}
+		sum += dots[0][0]
 	}
 	return math.Sqrt(sum), nil
 }

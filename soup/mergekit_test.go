@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"salsa/soup"
-	"salsa/tensor"
 )
 
 // mergekitGolden is mergekit.golden.json; tensors are flat and by name.
@@ -38,12 +37,12 @@ func readMergekit(t *testing.T) (g mergekitGolden) {
 
 // inputs are one tensor of the golden file, of the first n members.
 func (g *mergekitGolden) inputs(name string, n int, base bool) soup.Inputs {
-	in := soup.Inputs{Name: name}
+	in := soup.Inputs{Name: name, Shape: []int{len(g.Members[0][name])}}
 	if base {
-		in.Base = tensor.Floats(g.Base[name], len(g.Base[name]))
+		in.Base = source(g.Base[name])
 	}
 	for _, m := range g.Members[:n] {
-		in.Members = append(in.Members, tensor.Floats(m[name], len(m[name])))
+		in.Members = append(in.Members, source(m[name]))
 	}
 	return in
 }
@@ -97,7 +96,7 @@ func TestMergekitDrops(t *testing.T) {
 		for i := range tau {
 			tau[i] -= g.Base[g.Dropped.Name][i]
 		}
-		in.Members[0], in.Base = tensor.Floats(tau, len(tau)), tensor.Floats(make([]float32, len(tau)), len(tau))
+		in.Members[0], in.Base = source(tau), source(make([]float32, len(tau)))
 		one := soup.Fixed(1)
 		close32(t, g.Dropped.None, cook(soup.DAREMasked(one, 1, soup.AllSigns, soup.NotRescaled, .5, kept), in))
 		close32(t, g.Dropped.L1, cook(soup.DAREMasked(one, 1, soup.AllSigns, soup.ByL1, .5, kept), in))

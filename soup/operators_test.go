@@ -12,26 +12,34 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"salsa/models"
 	"salsa/soup"
 	"salsa/tensor"
 )
 
 // vectors are Inputs of rank 1; an empty base is none.
 func vectors(base []float32, members ...[]float32) soup.Inputs {
-	in := soup.Inputs{Name: "model.layers.1.w"}
+	in := soup.Inputs{Name: "model.layers.1.w", Shape: []int{len(members[0])}}
 	if len(base) > 0 {
-		in.Base = tensor.Floats(base, len(base))
+		in.Base = source(base)
 	}
 	for _, m := range members {
-		in.Members = append(in.Members, tensor.Floats(m, len(m)))
+		in.Members = append(in.Members, source(m))
 	}
 	return in
 }
 
+// source is a weight of rank 1.
+func source(values []float32) models.Source {
+	return models.SourceOf(tensor.Floats(values, len(values)))
+}
+
 // cook returns what a recipe makes of in, in float32.
 func cook(r soup.Recipe, in soup.Inputs) []float32 {
-	dst := tensor.Zeros(tensor.Float32, tensor.CPU, in.Members[0].Shape()...)
-	r(dst, in)
+	dst := tensor.Zeros(tensor.Float32, tensor.CPU, in.Shape...)
+	if err := r.Into(dst, in); err != nil {
+		panic(err)
+	}
 	return dst.Float32s()
 }
 

@@ -203,7 +203,8 @@ func TestDirections(t *testing.T) {
 		require.NoError(t, err)
 		w := tensor.Floats([]float32{3, 4, 0, 0}, 2, 2) // rows of norm 5 and 0
 		dst := tensor.Zeros(tensor.Float64, tensor.CPU, 2, 2)
-		wide.From(soup.Fixed(0, 0), 1)(dst, soup.Inputs{Name: "w", Members: []tensor.Tensor{w, w}})
+		in := soup.Inputs{Name: "w", Shape: []int{2, 2}, Members: []models.Source{models.SourceOf(w), models.SourceOf(w)}}
+		require.NoError(t, wide.From(soup.Fixed(0, 0), 1).Into(dst, in))
 		moved := dst.Float64s()
 		assert.NotZero(t, moved[0])
 		assert.Zero(t, moved[2]*moved[2]+moved[3]*moved[3], "a row of zeros stays")

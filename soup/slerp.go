@@ -2,11 +2,7 @@ package soup
 
 // Spherical interpolation of two members.
 
-import (
-	"math"
-
-	"salsa/tensor"
-)
+import "math"
 
 // slerpLinear is the cosine above which two vectors are taken for parallel, as mergekit takes them.
 const slerpLinear = 0.9995
@@ -18,14 +14,16 @@ const slerpLinear = 0.9995
 // the vectors is zero and Ω undefined, it is the straight line. mergekit differs in two cases: its nuslerp has that
 // line only where 1-cos²Ω ≤ 1e-16, and a zero vector is at a right angle to any other.
 func Slerp(shares Shares) Recipe {
-	return func(dst tensor.Tensor, in Inputs) {
-		dots := in.dots()
-		a, b := arc(dots[0][0], dots[1][1], dots[0][1], shares(in.Name)[1])
-		if in.Base.Defined() {
-			aroundBase(dst, in, []float64{a, b})
-			return
+	return func(in Inputs) (Mixer, error) {
+		dots, err := in.dots()
+		if err != nil {
+			return nil, err
 		}
-		tensor.Lincomb(dst, in.Members, []float64{a, b})
+		a, b := arc(dots[0][0], dots[1][1], dots[0][1], shares(in.Name)[1])
+		if in.Base != nil {
+			return aroundBase([]float64{a, b}), nil
+		}
+		return weighted([]float64{a, b}), nil
 	}
 }
 

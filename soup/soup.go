@@ -1,4 +1,4 @@
-// Package soup mixes checkpoints weight by weight: one tensor of each member is in memory at a time, sums are
+// Package soup mixes checkpoints weight by weight: a few blocks of each member are in memory at a time, sums are
 // exact in float64, and every mismatch is found in the headers before a value is read. Each operator is a Recipe in a
 // file of its own; its comment says where it departs from mergekit 0.1.5, and scripts/golden/soups.py made the
 // numbers that hold it to mergekit where it does not.
@@ -9,6 +9,7 @@ package soup
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -21,16 +22,14 @@ import (
 	"salsa/tensor"
 )
 
-// Inputs are one weight as every checkpoint of a soup has it: floats of one shape, in any float dtype.
-type Inputs struct {
-	Name    string
-	Base    tensor.Tensor // the model that the members were fine-tuned from; absent if the soup was opened without
-	Members []tensor.Tensor
-}
+// Recipe is an operator. It goes through a weight's blocks if it must know something of the whole weight first, and
+// returns what mixes each of them. The compute goroutine calls it.
+type Recipe func(in Inputs) (Mixer, error)
 
-// Recipe writes the mix of one weight into dst, of the inputs' shape and any float dtype. It computes in float64 and
-// rounds once. What it writes depends on its inputs alone, not on the weights that came before or on threads.
-type Recipe func(dst tensor.Tensor, in Inputs)
+// Mixer writes the mix of a block into dst, of the block's size and any float dtype. It computes in float64 and rounds
+// once. What it writes depends on the weight alone, not on weights or blocks that came before or on threads. Several
+// goroutines call it at once, so it keeps nothing.
+type Mixer func(dst tensor.Stretch, b *Block)
 
 // Weights returns the n members' shares: uniform where given is empty, else given scaled to sum to 1. A share outside
 // [0, 1] extrapolates and must be asked for.
@@ -119,16 +118,17 @@ func (m *Members) Close() {
 	}
 }
 
-// read returns one weight of every member and of the base.
-func (m *Members) read(name string) (in Inputs, err error) {
-	in = Inputs{Name: name, Members: make([]tensor.Tensor, len(m.Checkpoints))}
+// inputs opens one weight of every member and of the base.
+func (m *Members) inputs(name string) (in Inputs, err error) {
+	info, _ := m.Checkpoints[0].Info(name)
+	in = Inputs{Name: name, Shape: info.Shape, Members: make([]models.Source, len(m.Checkpoints))}
 	for i, c := range m.Checkpoints {
-		if in.Members[i], err = c.ReadExact(name); err != nil {
+		if in.Members[i], err = c.Source(name); err != nil {
 			return in, err
 		}
 	}
 	if m.Base != nil {
-		in.Base, err = m.Base.ReadExact(name)
+		in.Base, err = m.Base.Source(name)
 	}
 	return in, err
 }
@@ -136,19 +136,27 @@ func (m *Members) read(name string) (in Inputs, err error) {
 // Mix overwrites the weights of dst, a live model of the members' shape.
 func (m *Members) Mix(dst models.Model, r Recipe) error {
 	for p := range nn.Params(dst) {
-		err := tensor.NoGrad(func() error {
-			in, err := m.read(p.Name)
-			if err != nil {
-				return err
-			}
-			r(*p.Tensor, in)
-			return nil
-		})
+		in, err := m.inputs(p.Name)
+		if err == nil {
+			err = r.Into(*p.Tensor, in)
+		}
 		if err != nil {
 			return fmt.Errorf("soup of %s: %w", p.Name, err)
 		}
 	}
 	return nil
+}
+
+// Into writes the mix of a weight into dst, a contiguous tensor of the weight's shape, of any float type and on any
+// device. An error is that of an input.
+func (r Recipe) Into(dst tensor.Tensor, in Inputs) error {
+	return in.mix(r, dst.DType(), func(mixed tensor.Stretch, at int) error {
+		return tensor.NoGrad(func() error {
+			n := mixed.Numel()
+			dst.Reshape(dst.Numel()).Narrow(0, at, n).Copy(tensor.FromBytes(mixed.Data, mixed.DType, n))
+			return nil
+		})
+	})
 }
 
 // WriteOptions say how a soup is written to disk.
@@ -158,8 +166,9 @@ type WriteOptions struct {
 	Done          func(bytes int64)
 }
 
-// Write streams the soup into dir, a Hugging Face folder with the first member's config and tokenizer. Peak memory is
-// one weight of every member and of the result.
+// Write streams the soup into dir, a Hugging Face folder with the first member's config and tokenizer. Peak memory is a
+// few blocks of every member and of the result, however large a weight is; a weight of a PEFT folder's adapted map is in
+// memory as a whole, and so is one of a Direction.
 func (m *Members) Write(dir string, r Recipe, opt WriteOptions) error {
 	first := m.Checkpoints[0]
 	var specs []safetensors.Spec
@@ -175,26 +184,15 @@ func (m *Members) Write(dir string, r Recipe, opt WriteOptions) error {
 	}
 	return checkpoint.Commit(dir, func(tmp string) error {
 		var unread error // what a member's file said; it must not read as a fault of the file being written
-		err := safetensors.WriteDir(tmp, specs, opt.MaxShardBytes, nil, func(name string) (data []byte, err error) {
-			err = tensor.NoGrad(func() error {
-				in, err := m.read(name)
-				if err != nil {
-					unread = err
-					return err
-				}
-				dst := tensor.Zeros(dtypes[name], tensor.CPU, in.Members[0].Shape()...)
-				r(dst, in)
-				if !dst.IsFinite().All() {
-					unread = fault.Inputf("%s of the soup is not finite in %s; mix nearer to the members, or choose a wider --store-dtype", name, dtypes[name])
-					return unread
-				}
-				data = dst.Bytes()
-				return nil
-			})
-			if opt.Done != nil {
-				opt.Done(int64(len(data)))
+		err := safetensors.StreamDir(tmp, specs, opt.MaxShardBytes, nil, func(name string, w io.Writer) error {
+			n, unwritten, err := m.put(w, name, r, dtypes[name])
+			if err != nil && !unwritten {
+				unread = err
 			}
-			return data, err
+			if opt.Done != nil {
+				opt.Done(n)
+			}
+			return err
 		})
 		if unread != nil {
 			return unread
@@ -207,4 +205,21 @@ func (m *Members) Write(dir string, r Recipe, opt WriteOptions) error {
 		}
 		return models.CopyTokenizer(tmp, first.Dir)
 	})
+}
+
+// put writes the mix of one weight. unwritten tells that an error is w's.
+func (m *Members) put(w io.Writer, name string, r Recipe, d tensor.DType) (written int64, unwritten bool, err error) {
+	in, err := m.inputs(name)
+	if err != nil {
+		return 0, false, err
+	}
+	err = in.mix(r, d, func(mixed tensor.Stretch, _ int) error {
+		if !mixed.Finite() {
+			return fault.Inputf("%s of the soup is not finite in %s; mix nearer to the members, or choose a wider --store-dtype", name, d)
+		}
+		n, err := w.Write(mixed.Data)
+		written, unwritten = written+int64(n), err != nil
+		return err
+	})
+	return written, unwritten, err
 }

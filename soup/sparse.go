@@ -17,50 +17,30 @@ const (
 	AgreeingSum
 )
 
-// thinner zeroes and scales entries of member k's task vector in place, a stretch at a time from the first element on.
+// thinner zeroes and scales entries of a member's task vector in place: a stretch of it, whose first entry's place is at.
+// Several goroutines call it at once.
 type thinner func(at int, tau []float64)
 
-// thinned is base + λ·(what the consensus makes of the thinned task vectors). thin looks at a whole task vector before
-// its entries are taken.
-func thinned(shares Shares, lambda float64, how Consensus, thin func(in Inputs, k int) thinner) Recipe {
-	return func(dst tensor.Tensor, in Inputs) {
+// thinned is base + λ·(what the consensus makes of the thinned task vectors). thin looks at the whole task vector of one
+// member, the only one of its inputs, before its entries are taken; k is the member's place.
+func thinned(shares Shares, lambda float64, how Consensus, thin func(in Inputs, k int) (thinner, error)) Recipe {
+	votes := map[Consensus]tensor.Votes{AllSigns: tensor.AllVotes, AgreeingMean: tensor.WinningMean, AgreeingSum: tensor.WinningSum}[how]
+	return func(in Inputs) (Mixer, error) {
 		w := shares(in.Name)
 		each := make([]thinner, len(in.Members))
 		for k := range each {
-			each[k] = thin(in, k)
+			var err error
+			if each[k], err = thin(in.only(k), k); err != nil {
+				return nil, err
+			}
 		}
-		in.blocks(nil, func(b block) {
+		return func(dst tensor.Stretch, b *Block) {
+			tau, out := b.tau()
 			for k, t := range each {
-				t(b.at, b.tau[k])
+				t(b.at, tau[k])
 			}
-			out := make([]float64, len(b.base))
-			for i := range out {
-				out[i] = b.base[i] + lambda*agree(b.tau, w, i, how)
-			}
-			put(dst, b.at, out)
-		})
+			tensor.AddConsensus(out, tau, w, votes, lambda)
+			dst.Set(out)
+		}, nil
 	}
-}
-
-// agree adds up entry i of the task vectors.
-func agree(tau [][]float64, w []float64, i int, how Consensus) float64 {
-	sum := 0.0
-	for k := range tau {
-		sum += w[k] * tau[k][i]
-	}
-	if how == AllSigns {
-		return sum
-	}
-	positive := sum >= 0
-	total, share := 0.0, 0.0
-	for k := range tau {
-		if v := w[k] * tau[k][i]; v > 0 && positive || v < 0 && !positive {
-			total += v
-			share += w[k]
-		}
-	}
-	if how == AgreeingMean && share != 0 {
-		return total / share
-	}
-	return total
 }

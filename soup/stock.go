@@ -2,25 +2,25 @@ package soup
 
 // Model Stock.
 
-import (
-	"math"
-
-	"salsa/tensor"
-)
+import "math"
 
 // ModelStock is t·mean(θ_k) + (1-t)·base with t = N·c/(1+(N-1)c), tensor by tensor, c being the mean cosine of the
 // angles between the N members' task vectors (Jang et al., arXiv 2403.19522, eq. 2 and appendix). One member has t = 1.
 // A zero task vector has cosine 0, and where 1+(N-1)c < 1e-6 in size there is no estimate and the base stays, as in
 // mergekit's model_stock. mergekit differs for tiny task vectors, whose norms' product it takes for 1e-6 at least.
 func ModelStock() Recipe {
-	return func(dst tensor.Tensor, in Inputs) {
+	return func(in Inputs) (Mixer, error) {
+		dots, err := in.dots()
+		if err != nil {
+			return nil, err
+		}
 		n := len(in.Members)
-		t := stockRatio(n, meanCosine(in.dots()))
+		t := stockRatio(n, meanCosine(dots))
 		c := make([]float64, n)
 		for k := range c {
 			c[k] = t / float64(n)
 		}
-		aroundBase(dst, in, c)
+		return aroundBase(c), nil
 	}
 }
 

@@ -176,6 +176,15 @@ func (t Tensor) Or(u Tensor) Tensor { return t.binary("or", libtch.AtgLogicalOr,
 // Not returns the logical negation as Bool.
 func (t Tensor) Not() Tensor { return t.unary("not", libtch.AtgLogicalNot) }
 
+// AllFinite tells whether no element of a float tensor is NaN or infinite, in one pass and without a temporary.
+func (t Tensor) AllFinite() bool {
+	yes, err := native.AllFinite(t.must("all finite"))
+	if err != nil {
+		panic(opError("all finite", err.Error(), []Tensor{t}))
+	}
+	return yes
+}
+
 // IsFinite tells for each element whether it is neither NaN nor infinite.
 func (t Tensor) IsFinite() Tensor { return t.unary("isfinite", libtch.AtgIsfinite) }
 

@@ -12,7 +12,7 @@ func newSoupCmd() *cobra.Command {
 	return newJobCmd(&cobra.Command{
 		Use:   "soup --out DIR MEMBER MEMBER...",
 		Short: "Mix checkpoints weight by weight; measure what lies between and around two",
-		Long: "Soup mixes fine-tunes of one base model, language or reward models, one weight in memory at a time. Everything that does\n" +
+		Long: "Soup mixes fine-tunes of one base model, language or reward models, streamed in blocks of a few MB. Everything that does\n" +
 			"not fit is found in the headers, before a weight is read; an option that the method does not read is refused.\n\n" +
 			"  linear           Σ w·θ, the soup of SALSA and WARM\n" +
 			"  slerp            along the arc between two members; of task vectors if --base is given (WARP)\n" +

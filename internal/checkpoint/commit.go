@@ -33,6 +33,7 @@ func Commit(dst string, write func(tmp string) error) error {
 	if err := makeFolder(tmp); err != nil {
 		return err
 	}
+	defer filling(tmp)()
 	if err := write(tmp); err != nil {
 		return err
 	}

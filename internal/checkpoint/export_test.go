@@ -1,6 +1,9 @@
 package checkpoint
 
-import "time"
+import (
+	"os"
+	"time"
+)
 
 // SetFailpoint makes hook run before every change to the disk until restore is called.
 func SetFailpoint(hook func(op, path string) error) (restore func()) {
@@ -34,4 +37,15 @@ func Remembered(path string) string {
 		return ""
 	}
 	return old.(hashed).sum
+}
+
+// Recalled returns the hash that the manifest would give of path without reading it.
+func Recalled(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	sum, _, _ := recall(path, f)
+	return sum
 }

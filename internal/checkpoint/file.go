@@ -7,7 +7,6 @@
 package checkpoint
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -45,7 +44,8 @@ func WriteFileAtomic(path string, data []byte) error {
 func WriteAtomic(path string, write func(w io.Writer) error) error {
 	tmp, release := reserve(path, "tmp")
 	defer release()
-	if err := writeSynced(tmp, write); err != nil {
+	written, err := writeSynced(tmp, write)
+	if err != nil {
 		_ = os.Remove(tmp) // the first error is the one to tell
 		return fmt.Errorf("%s: cannot be written: %w%s", path, err, remedy(err))
 	}
@@ -53,30 +53,36 @@ func WriteAtomic(path string, write func(w io.Writer) error) error {
 		_ = os.Remove(tmp)
 		return err
 	}
+	remember(path, written)
 	return syncDir(filepath.Dir(path))
 }
 
-// writeSynced creates path, lets write fill it and returns when the bytes are on the disk.
-func writeSynced(path string, write func(w io.Writer) error) error {
+// writeSynced creates path, lets write fill it and returns when the bytes are on the disk, with what was written.
+func writeSynced(path string, write func(w io.Writer) error) (written, error) {
+	var w written
 	if err := failpoint("create", path); err != nil {
-		return err
+		return w, err
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, fileMode)
 	if err != nil {
-		return bare(err)
+		return w, bare(err)
 	}
 	defer f.Close() // a second Close after the one below is harmless
-	buffered := bufio.NewWriterSize(guarded{f}, bufferSize)
-	if err := write(buffered); err != nil {
-		return err
+	s := newStream(f)
+	defer s.stop() // before the file is closed, also when write panics
+	if err := write(s); err != nil {
+		return w, err
 	}
-	if err := buffered.Flush(); err != nil {
-		return err
+	if w.sum, err = s.finish(); err != nil {
+		return w, err
 	}
 	if err := syncFile(f); err != nil {
-		return err
+		return w, err
 	}
-	return f.Close()
+	if w.sum != "" {
+		w.state = settledState(f)
+	}
+	return w, f.Close()
 }
 
 // guarded passes writes on to a file after asking the failpoint.

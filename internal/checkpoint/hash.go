@@ -40,7 +40,7 @@ type hashed struct {
 var hashCache sync.Map // absolute path -> hashed
 
 // HashFile returns the SHA-256 of a file's bytes in hex. Within one process a file whose size, times and
-// inode have not changed is not read again; Verify and Commit never rely on that.
+// inode have not changed is not read again; Verify never relies on that, and Commit only for what it saw written.
 func HashFile(path string) (string, error) {
 	abs, err := filepath.Abs(path)
 	if err != nil {

@@ -93,9 +93,11 @@ func sealFile(dir, path string, d fs.DirEntry) (entry, error) {
 		return entry{}, err
 	}
 	defer f.Close()
-	sum, size, err := digest(f)
-	if err != nil {
-		return entry{}, err
+	sum, size, known := recall(path, f)
+	if !known {
+		if sum, size, err = digest(f); err != nil {
+			return entry{}, err
+		}
 	}
 	return entry{Path: filepath.ToSlash(rel), Size: size, SHA256: sum}, syncFile(f)
 }

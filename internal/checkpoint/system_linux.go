@@ -5,6 +5,7 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -22,3 +23,9 @@ func exchange(a, b string) error {
 
 // changeTime returns when a file's content or inode last changed, in nanoseconds since 1970.
 func changeTime(stat *syscall.Stat_t) int64 { return stat.Ctim.Nano() }
+
+// startWriteback asks for n bytes from at on to be put on the disk and does not wait for it. It is a hint: what it cannot
+// do, the sync that makes a file durable does.
+func startWriteback(f *os.File, at, n int64) {
+	_ = unix.SyncFileRange(int(f.Fd()), at, n, unix.SYNC_FILE_RANGE_WRITE)
+}

@@ -1,4 +1,4 @@
-// Writing: one tensor in memory at a time, the bytes in the order and form in which the reference
+// Writing: a tensor or a piece of one in memory at a time, the bytes in the order and form in which the reference
 // implementation writes them.
 
 package safetensors
@@ -39,6 +39,12 @@ type Spec struct {
 // Old weights in dir are replaced. Stopped midway, dir has the old weights or none, never a mixture; to
 // replace a whole model folder in one step, call WriteDir inside checkpoint.Commit.
 func WriteDir(dir string, specs []Spec, maxShardBytes int64, metadata map[string]string, data func(name string) ([]byte, error)) error {
+	return StreamDir(dir, specs, maxShardBytes, metadata, whole(data))
+}
+
+// StreamDir is WriteDir for tensors that are larger than what is to be in memory: put writes a tensor's bytes to w, in
+// pieces of any size, which it may use again as soon as w has returned.
+func StreamDir(dir string, specs []Spec, maxShardBytes int64, metadata map[string]string, put func(name string, w io.Writer) error) error {
 	shards, total, err := split(specs, maxShardBytes)
 	if err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
@@ -50,7 +56,7 @@ func WriteDir(dir string, specs []Spec, maxShardBytes int64, metadata map[string
 		return err
 	}
 	if len(shards) == 1 {
-		if err := WriteFile(filepath.Join(dir, SingleName), shards[0], metadata, data); err != nil {
+		if err := streamFile(filepath.Join(dir, SingleName), shards[0], metadata, put); err != nil {
 			return err
 		}
 		return removeShards(dir, 0)
@@ -61,7 +67,7 @@ func WriteDir(dir string, specs []Spec, maxShardBytes int64, metadata map[string
 	index := indexFile{Metadata: indexMetadata{TotalSize: total}, WeightMap: map[string]string{}}
 	for i, shard := range shards {
 		name := shardName(i+1, len(shards))
-		if err := WriteFile(filepath.Join(dir, name), shard, metadata, data); err != nil {
+		if err := streamFile(filepath.Join(dir, name), shard, metadata, put); err != nil {
 			return err
 		}
 		for _, spec := range shard {
@@ -77,6 +83,22 @@ func WriteDir(dir string, specs []Spec, maxShardBytes int64, metadata map[string
 // WriteFile writes one file, which replaces an old one whole or not at all. See WriteDir for data and
 // metadata.
 func WriteFile(path string, specs []Spec, metadata map[string]string, data func(name string) ([]byte, error)) error {
+	return streamFile(path, specs, metadata, whole(data))
+}
+
+// whole makes one piece of a tensor.
+func whole(data func(name string) ([]byte, error)) func(name string, w io.Writer) error {
+	return func(name string, w io.Writer) error {
+		raw, err := data(name)
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(raw)
+		return err
+	}
+}
+
+func streamFile(path string, specs []Spec, metadata map[string]string, put func(name string, w io.Writer) error) error {
 	if _, _, err := split(specs, 0); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -90,7 +112,7 @@ func WriteFile(path string, specs []Spec, metadata map[string]string, data func(
 			return err
 		}
 		for _, spec := range sorted {
-			if err := writeTensor(w, spec, data); err != nil {
+			if err := writeTensor(w, spec, put); err != nil {
 				return fmt.Errorf("tensor %q: %w", spec.Name, err)
 			}
 		}
@@ -98,20 +120,31 @@ func WriteFile(path string, specs []Spec, metadata map[string]string, data func(
 	})
 }
 
-func writeTensor(w io.Writer, spec Spec, data func(name string) ([]byte, error)) error {
-	raw, err := data(spec.Name)
-	if err != nil {
-		return err
-	}
+func writeTensor(w io.Writer, spec Spec, put func(name string, w io.Writer) error) error {
 	want, err := byteSize(spec.DType, spec.Shape)
 	if err != nil {
 		return err
 	}
-	if int64(len(raw)) != want {
-		return fmt.Errorf("%s %v takes %d bytes and %d were given", spec.DType, spec.Shape, want, len(raw))
+	counted := counter{w: w}
+	if err := put(spec.Name, &counted); err != nil {
+		return err
 	}
-	_, err = w.Write(raw)
-	return err
+	if counted.n != want {
+		return fmt.Errorf("%s %v takes %d bytes and %d were given", spec.DType, spec.Shape, want, counted.n)
+	}
+	return nil
+}
+
+// counter counts the bytes of one tensor.
+type counter struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
 }
 
 // split checks specs and cuts them into shards; there is at least one shard, if only an empty one.

@@ -1,15 +1,24 @@
 // Attention and linear combinations of weights.
 #pragma once
 #include "common.h"
+#include "mix.h"
 
-#include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
-#include <algorithm>
-#include <cmath>
+#include <atomic>
 
 using at::Tensor;
+
+namespace sn {
+
+// mixes tells whether mix.h knows a tensor's type.
+inline bool mixes(const Tensor& t) {
+  at::ScalarType s = t.scalar_type();
+  return s == at::kFloat || s == at::kBFloat16 || s == at::kHalf || s == at::kDouble;
+}
+
+}  // namespace sn
 
 extern "C" {
 
@@ -25,43 +34,45 @@ char* sn_sdpa(sn_tensor* out, sn_tensor q, sn_tensor k, sn_tensor v, sn_tensor m
 
 // lincomb: each element is summed in double with the error of every addition carried along (Knuth's two-sum) and
 // rounded once, so that equal members give themselves bit for bit at any weights that add up to 1, and the order
-// of members does not matter.
+// of members does not matter. The arithmetic is mix.cpp's.
 char* sn_lincomb(sn_tensor dst, sn_tensor* src, const double* weights, int n) {
   return sn::guard([&] {
     Tensor& y = sn::ref(dst);
     std::vector<Tensor> xs = sn::list(src, n);
+    std::vector<int> types;
+    std::vector<int64_t> sizes;
     for (Tensor& x : xs) {
       TORCH_CHECK(x.sizes() == y.sizes(), "shapes differ");
+      TORCH_CHECK(sn::mixes(x), "not a type that is mixed");
       x = x.detach().cpu().contiguous();
+      types.push_back(static_cast<int>(x.scalar_type()));
+      sizes.push_back(x.element_size());
     }
+    TORCH_CHECK(sn::mixes(y), "not a type that is mixed");
     bool direct = y.device().is_cpu() && y.is_contiguous();
     Tensor result = direct ? y.detach() : at::empty(y.sizes(), y.options().device(at::kCPU));
-    AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, result.scalar_type(), "lincomb", [&] {
-      scalar_t* out = result.data_ptr<scalar_t>();
-      at::parallel_for(0, result.numel(), 1 << 15, [&](int64_t from, int64_t to) {
-        constexpr int64_t block = 1024;
-        double sum[block], err[block];
-        for (int64_t i = from; i < to; i += block) {
-          int64_t m = std::min<int64_t>(block, to - i);
-          std::fill(sum, sum + m, 0);
-          std::fill(err, err + m, 0);
-          for (int k = 0; k < n; k++) {
-            if (weights[k] == 0) continue;  // 0 times infinity is not 0
-            double w = weights[k];
-            AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, xs[k].scalar_type(), "lincomb", [&] {
-              const scalar_t* x = xs[k].data_ptr<scalar_t>() + i;
-              for (int64_t j = 0; j < m; j++) {
-                double a = sum[j], b = w * static_cast<double>(x[j]), s = a + b, back = s - a;
-                err[j] += (a - (s - back)) + (b - back);
-                sum[j] = s;
-              }
-            });
-          }
-          for (int64_t j = 0; j < m; j++) out[i + j] = static_cast<scalar_t>(sum[j] + err[j]);
-        }
-      });
+    char* out = static_cast<char*>(result.data_ptr());
+    at::parallel_for(0, result.numel(), 1 << 15, [&](int64_t from, int64_t to) {
+      std::vector<const void*> at;
+      for (int k = 0; k < n; k++) at.push_back(static_cast<const char*>(xs[k].data_ptr()) + from * sizes[k]);
+      sn_mix_lincomb(out + from * result.element_size(), static_cast<int>(result.scalar_type()), at.data(), types.data(), weights,
+                     n, to - from);
     });
     if (!direct) y.detach().copy_(result);
+  });
+}
+
+// all_finite goes through a tensor once; libtorch's isfinite and all make five temporaries.
+char* sn_all_finite(sn_tensor t, int* yes) {
+  return sn::guard([&] {
+    Tensor x = sn::ref(t).detach().cpu().contiguous();
+    TORCH_CHECK(sn::mixes(x), "not a type of weights");
+    const char* p = static_cast<const char*>(x.data_ptr());
+    std::atomic<bool> bad{false};
+    at::parallel_for(0, x.numel(), 1 << 16, [&](int64_t from, int64_t to) {
+      if (!sn_mix_finite(p + from * x.element_size(), static_cast<int>(x.scalar_type()), to - from)) bad = true;
+    });
+    *yes = !bad;
   });
 }
 

@@ -50,6 +50,7 @@ char* sn_linear_logprob(sn_tensor* out, sn_tensor h, sn_tensor w, sn_tensor targ
 char* sn_sdpa(sn_tensor* out, sn_tensor q, sn_tensor k, sn_tensor v, sn_tensor mask, int causal,
               double scale, int gqa);
 char* sn_lincomb(sn_tensor dst, sn_tensor* src, const double* weights, int n);
+char* sn_all_finite(sn_tensor t, int* yes);
 
 // sample.hpp: drawing tokens
 char* sn_sample(sn_tensor* out, sn_tensor logits, const double* u, double temperature, int64_t top_k,
