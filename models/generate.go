@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"salsa/internal/fault"
+	"salsa/internal/profile"
 	"salsa/tensor"
 )
 
@@ -71,7 +72,11 @@ func Generate(ctx context.Context, m Model, prompts [][]int, opt GenOptions) ([]
 			g.stop[id] = true
 		}
 	}
+	defer profile.Begin(profile.Generate).End()
 	err := tensor.NoGrad(func() error { return g.run(ctx) })
+	for i := range g.out {
+		profile.Tokens(len(g.out[i].IDs))
+	}
 	return g.out, err
 }
 

@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 
 	"salsa/internal/fault"
+	"salsa/internal/profile"
 	"salsa/nn"
 	"salsa/tensor"
 )
@@ -70,6 +71,7 @@ func openOver(dir, base string) (*Checkpoint, error) {
 // Load reads a language model from a Hugging Face folder, or a PEFT folder, whose adapter is folded in. On the CPU, in the stored dtype, weights are the
 // file's pages, mapped; changing them never changes the file. They belong to the caller's scope.
 func Load(dir string, opt Options) (Model, error) {
+	defer profile.Begin(profile.Load).End()
 	c, err := openKind(dir, LanguageModel, opt.Base)
 	if err != nil {
 		return nil, err

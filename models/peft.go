@@ -179,23 +179,26 @@ func adaptedConfig(dir string) (*Config, error) {
 
 // SaveAdapter writes the adapters of a Model or *Scorer, and a scorer's head, as a folder that PEFT loads.
 func SaveAdapter(dir string, m Model) error {
+	parts, err := AdapterParts(m)
+	if err != nil {
+		return err
+	}
+	return checkpoint.WriteParts(dir, parts)
+}
+
+// AdapterParts are what SaveAdapter writes: the config, and the weights, read as they are written unless they are held.
+func AdapterParts(m Model) ([]checkpoint.Part, error) {
 	if !Adapted(m) {
-		return errors.New("models: the model has no adapters to save")
+		return nil, errors.New("models: the model has no adapters to save")
 	}
 	c := decoderOf(m).adapter
 	base, err := filepath.Abs(c.Base)
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.Base, err)
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("%s: cannot be made: %w; choose a writable place", dir, err)
+		return nil, fmt.Errorf("%s: %w", c.Base, err)
 	}
 	text, err := json.MarshalIndent(c.peftKeys(base, m.Config()), "", "  ")
 	if err != nil {
-		return fmt.Errorf("%s: %w", adapterConfigName, err)
-	}
-	if err := checkpoint.WriteFileAtomic(filepath.Join(dir, adapterConfigName), append(text, '\n')); err != nil {
-		return err
+		return nil, fmt.Errorf("%s: %w", adapterConfigName, err)
 	}
 	var specs []safetensors.Spec
 	at := map[string]tensor.Tensor{}
@@ -203,10 +206,14 @@ func SaveAdapter(dir string, m Model) error {
 		specs = append(specs, safetensors.Spec{Name: p.Name, DType: FileType(p.Tensor.DType()), Shape: p.Shape})
 		at[p.Name] = *p.Tensor
 	}
-	return safetensors.WriteFile(filepath.Join(dir, AdapterFile), specs, map[string]string{"format": "pt"}, func(name string) (data []byte, err error) {
+	read := func(name string) (data []byte, err error) {
 		err = tensor.NoGrad(func() error { data = at[name].Bytes(); return nil })
 		return data, err
-	})
+	}
+	return []checkpoint.Part{checkpoint.File(adapterConfigName, append(text, '\n')),
+		safetensors.Part(specs, read, func(dir string, data safetensors.Source) error {
+			return safetensors.WriteFile(filepath.Join(dir, AdapterFile), specs, map[string]string{"format": "pt"}, data)
+		})}, nil
 }
 
 // peftKeys are the keys of adapter_config.json.

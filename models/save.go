@@ -33,20 +33,21 @@ var tokenizerFiles = []string{
 // Save writes a Model or *Scorer as a folder that salsa and transformers load, adapters folded in. A tied head is
 // written once, as the embedding. To replace a folder in one step, call it inside checkpoint.Commit.
 func Save(dir string, m Model, opt SaveOptions) error {
-	if err := saveWeights(dir, m, opt); err != nil {
-		return err
-	}
-	if err := SaveConfig(dir, m.Config(), storedType(m, opt)); err != nil {
-		return err
-	}
-	if opt.Tokenizer == "" {
-		return nil
-	}
-	return CopyTokenizer(dir, opt.Tokenizer)
+	return checkpoint.WriteParts(dir, Parts(m, opt))
 }
 
-// saveWeights streams the weights: one at a time is in Go's memory.
-func saveWeights(dir string, m Model, opt SaveOptions) error {
+// Parts are what Save writes: the weights, read as they are written unless they are held, and the files beside them.
+func Parts(m Model, opt SaveOptions) []checkpoint.Part {
+	config, dtype := m.Config().clone(), storedType(m, opt)
+	parts := []checkpoint.Part{weightsPart(m, opt), {Write: func(dir string) error { return SaveConfig(dir, config, dtype) }}}
+	if opt.Tokenizer != "" {
+		parts = append(parts, checkpoint.Part{Write: func(dir string) error { return CopyTokenizer(dir, opt.Tokenizer) }})
+	}
+	return parts
+}
+
+// weightsPart streams the weights: one at a time is in Go's memory.
+func weightsPart(m Model, opt SaveOptions) checkpoint.Part {
 	var specs []safetensors.Spec
 	at := map[string]tensor.Tensor{}
 	linears := map[string]*nn.Linear{} // by the name of the weight
@@ -61,7 +62,7 @@ func saveWeights(dir string, m Model, opt SaveOptions) error {
 		specs = append(specs, safetensors.Spec{Name: p.Name, DType: FileType(d), Shape: p.Shape})
 		at[p.Name] = *p.Tensor
 	}
-	return safetensors.WriteDir(dir, specs, opt.MaxShardBytes, nil, func(name string) (data []byte, err error) {
+	read := func(name string) (data []byte, err error) {
 		err = tensor.NoGrad(func() error {
 			t := at[name]
 			if l := linears[name]; l != nil {
@@ -74,6 +75,9 @@ func saveWeights(dir string, m Model, opt SaveOptions) error {
 			return nil
 		})
 		return data, err
+	}
+	return safetensors.Part(specs, read, func(dir string, data safetensors.Source) error {
+		return safetensors.WriteDir(dir, specs, opt.MaxShardBytes, nil, data)
 	})
 }
 

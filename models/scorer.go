@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"salsa/internal/fault"
+	"salsa/internal/profile"
 	"salsa/nn"
 	"salsa/tensor"
 )
@@ -24,6 +25,7 @@ func newScorer(trunk Model) *Scorer {
 
 // LoadScorer reads a …ForSequenceClassification folder; see Load for memory and scope.
 func LoadScorer(dir string, opt Options) (*Scorer, error) {
+	defer profile.Begin(profile.Load).End()
 	c, err := openKind(dir, ScoringModel, opt.Base)
 	if err != nil {
 		return nil, err

@@ -3,8 +3,10 @@
 package optim
 
 import (
+	"path/filepath"
 	"slices"
 
+	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
 	"salsa/internal/safetensors"
 	"salsa/nn"
@@ -114,7 +116,10 @@ func (o *AdamW) state() (names []string, tensors []tensor.Tensor) {
 }
 
 // Save writes the state to a safetensors file.
-func (o *AdamW) Save(path string) error {
+func (o *AdamW) Save(path string) error { return o.Part(filepath.Base(path)).Write(filepath.Dir(path)) }
+
+// Part is the state as a safetensors file of this name: it is read as it is written, unless it is held.
+func (o *AdamW) Part(file string) checkpoint.Part {
 	names, tensors := o.state()
 	specs := make([]safetensors.Spec, len(names))
 	byName := make(map[string]tensor.Tensor, len(names))
@@ -122,9 +127,12 @@ func (o *AdamW) Save(path string) error {
 		specs[i] = safetensors.Spec{Name: name, DType: "F32", Shape: tensors[i].Shape()}
 		byName[name] = tensors[i]
 	}
-	return safetensors.WriteFile(path, specs, map[string]string{"format": "pt"}, func(name string) (data []byte, err error) {
+	read := func(name string) (data []byte, err error) {
 		err = tensor.Scope(func() error { data = byName[name].Bytes(); return nil })
 		return data, err
+	}
+	return safetensors.Part(specs, read, func(dir string, data safetensors.Source) error {
+		return safetensors.WriteFile(filepath.Join(dir, file), specs, map[string]string{"format": "pt"}, data)
 	})
 }
 

@@ -6,6 +6,7 @@ package trainers
 import (
 	"path/filepath"
 
+	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
 	"salsa/models"
 )
@@ -19,17 +20,20 @@ type Publisher interface {
 // AdapterDir is the PEFT folder inside the folder of a finished network that was trained by its adapters.
 const AdapterDir = "adapter"
 
-// keep writes what a checkpoint must hold of a network: the adapters, if it has any, as a PEFT folder.
-func keep[M models.Model](dir string, m M, save func(dir string, m M) error) error {
+// PartsFunc returns the trained networks of a run as the parts of a folder, the main one at its top.
+type PartsFunc func() []checkpoint.Part
+
+// keep returns what a checkpoint must hold of a network: the adapters, if it has any, as a PEFT folder.
+func keep[M models.Model](m M, save func(m M) []checkpoint.Part) ([]checkpoint.Part, error) {
 	if models.Adapted(m) {
-		return models.SaveAdapter(dir, m)
+		return models.AdapterParts(m)
 	}
-	return save(dir, m)
+	return save(m), nil
 }
 
 // publishNetwork writes a finished network whole, adapters folded in, and the adapters beside it.
-func publishNetwork[M models.Model](dir string, m M, save func(dir string, m M) error) error {
-	if err := save(dir, m); err != nil {
+func publishNetwork[M models.Model](dir string, m M, save func(m M) []checkpoint.Part) error {
+	if err := checkpoint.WriteParts(dir, save(m)); err != nil {
 		return err
 	}
 	return publishAdapter(dir, m)

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"salsa/data"
+	"salsa/internal/checkpoint"
 	"salsa/models"
 	"salsa/nn"
 	"salsa/tensor"
@@ -145,7 +146,7 @@ func TestAdapterSteps(t *testing.T) {
 			c := lora(llamaDir, seed)
 			c.Dropout = dropout
 			require.NoError(t, models.Adapt(m, c))
-			s, err := NewSFT(m, examples[:4], nil, opts, 0, func(string, models.Model) error { return nil })
+			s, err := NewSFT(m, examples[:4], nil, opts, 0, saveModel)
 			require.NoError(t, err)
 			u := NewUpdate(s.Params(), &opts.Common)
 			defer u.Close()
@@ -224,7 +225,9 @@ func TestResumeRefusesOtherAdapters(t *testing.T) {
 	run(t, func() {
 		dir := t.TempDir()
 		tr, _ := sftLoRAJob(t, dir)
-		require.NoError(t, tr.Save(filepath.Join(dir, "saved")))
+		parts, err := tr.Parts()
+		require.NoError(t, err)
+		require.NoError(t, checkpoint.WriteParts(filepath.Join(dir, "saved"), parts))
 		require.NoError(t, tr.Load(filepath.Join(dir, "saved")))
 		for _, change := range []func(*models.AdapterConfig){
 			func(c *models.AdapterConfig) { c.Rank = 2 }, func(c *models.AdapterConfig) { c.Targets = []string{"q_proj"} },

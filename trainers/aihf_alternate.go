@@ -32,7 +32,7 @@ type AIHFAlternate struct {
 
 // NewAIHFAlternate makes the trainer. The cast's reward model must be a single one that can learn; the policy answers the
 // demonstrations' prompts. save writes policy, value network and reward model (in RewardDir) into a folder; log may be nil.
-func NewAIHFAlternate(cast Cast, demos []data.Example, pairs []data.Pair, opts AIHFOptions, log *SampleLog, save func(dir string) error) (*AIHFAlternate, error) {
+func NewAIHFAlternate(cast Cast, demos []data.Example, pairs []data.Pair, opts AIHFOptions, log *SampleLog, save PartsFunc) (*AIHFAlternate, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}

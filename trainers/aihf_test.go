@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"salsa/data"
+	"salsa/internal/checkpoint"
 	"salsa/internal/metrics"
 	"salsa/models"
 	"salsa/tensor"
@@ -33,7 +34,7 @@ func newAIHFPairs(t *testing.T, o AIHFOptions) *AIHFPairs {
 	_, pairs := readReward(t, "reward")
 	ref := &Reference{Load: func() (models.Model, error) { return other(t, .02), nil }, Micro: 2}
 	a, err := NewAIHFPairs(loadModel(t, llamaDir, trained), ref, demos, pairs[:4], pairs[4:], stops, o,
-		func(dir string, m models.Model) error { return models.Save(dir, m, models.SaveOptions{}) })
+		saveModel)
 	require.NoError(t, err)
 	return a
 }
@@ -54,11 +55,8 @@ func newAIHFAlternate(t *testing.T, o AIHFOptions, log *SampleLog) *AIHFAlternat
 	cast := tinyCast(t)
 	scorer := loadScorer(t, scoreDir, trained)
 	cast.Reference, cast.Reward = other(t, .02), ModelRewarder{scorer, 4}
-	a, err := NewAIHFAlternate(cast, demos, pairs, o, log, func(dir string) error {
-		if err := saveCast(cast)(dir); err != nil {
-			return err
-		}
-		return models.Save(dir+"/"+RewardDir, scorer, models.SaveOptions{})
+	a, err := NewAIHFAlternate(cast, demos, pairs, o, log, func() []checkpoint.Part {
+		return append(saveCast(cast)(), checkpoint.In(RewardDir, saveScorer(scorer))...)
 	})
 	require.NoError(t, err)
 	return a

@@ -46,7 +46,7 @@ type APA struct {
 }
 
 // NewAPA makes the trainer. save writes policy and value network into a folder; log may be nil.
-func NewAPA(cast Cast, prompts []data.Prompt, opts APAOptions, log *SampleLog, save func(dir string) error) (*APA, error) {
+func NewAPA(cast Cast, prompts []data.Prompt, opts APAOptions, log *SampleLog, save PartsFunc) (*APA, error) {
 	a := &APA{opts: opts}
 	var err error
 	a.critic = critic{&a.Online, &a.opts.CriticOptions}

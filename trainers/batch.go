@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"salsa/data"
+	"salsa/internal/profile"
 	"salsa/models"
 	"salsa/nn"
 	"salsa/tensor"
@@ -15,6 +16,7 @@ import (
 
 // collate pads examples on the right and lists their targets, [B, T] and [N].
 func collate(examples []data.Example) (models.Input, models.Targets) {
+	defer profile.Begin(profile.Data).End()
 	rows, masks := make([][]int, len(examples)), make([][]bool, len(examples))
 	for i, x := range examples {
 		rows[i], masks[i] = x.IDs, x.Mask
@@ -75,6 +77,7 @@ func collatePacked(rows []packed) (models.Input, models.Targets) {
 	if single {
 		return collate(slices.Concat(rows...))
 	}
+	defer profile.Begin(profile.Data).End()
 	in, joined := models.Pack(docs)
 	return in, models.TargetsOf(joined, masks)
 }

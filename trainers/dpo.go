@@ -10,7 +10,9 @@ import (
 	"slices"
 
 	"salsa/data"
+	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
+	"salsa/internal/profile"
 	"salsa/models"
 	"salsa/nn"
 	"salsa/tensor"
@@ -302,6 +304,7 @@ func (d *DPO) Finish(ctx context.Context) (map[string]float64, error) {
 
 // heldOut returns the metrics of the held-out pairs under eval_ names; none if there are no such pairs.
 func (d *DPO) heldOut(ctx context.Context) (map[string]float64, error) {
+	defer profile.Begin(profile.Evaluate).End()
 	sums, out := map[string]float64{}, map[string]float64{}
 	whole := sizeOf(d.eval)
 	for _, part := range split(len(d.eval), d.opts.micro(d.opts.BatchSize)) {
@@ -349,8 +352,8 @@ func (d *DPO) Restore(raw []byte) error {
 	return d.order.Restore(st.Order)
 }
 
-// Save implements Trainer.
-func (d *DPO) Save(dir string) error { return keep(dir, d.model, d.save) }
+// Parts implements Trainer.
+func (d *DPO) Parts() ([]checkpoint.Part, error) { return keep(d.model, d.save) }
 
 // Load implements Trainer.
 func (d *DPO) Load(dir string) error { return loadInto(dir, d.model) }

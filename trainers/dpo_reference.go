@@ -21,6 +21,7 @@ import (
 	"salsa/data"
 	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
+	"salsa/internal/profile"
 	"salsa/models"
 	"salsa/tensor"
 )
@@ -44,6 +45,7 @@ var unknown = RefLogProbs{math.NaN(), math.NaN()}
 // wanted indices, nil being all, are computed if they are not on disk; other pairs may be left NaN. A damaged cache file
 // is reported on standard error and written anew.
 func (r *Reference) LogProbs(ctx context.Context, pairs []data.Pair, wanted []int) ([]RefLogProbs, error) {
+	defer profile.Begin(profile.LogProbs).End()
 	key := r.key(pairs)
 	path := ""
 	out := slices.Repeat([]RefLogProbs{unknown}, len(pairs))

@@ -73,8 +73,7 @@ func tinyDPO() DPOOptions {
 
 func newDPO(t *testing.T, ref *Reference, pairs, eval []data.Pair, o DPOOptions) *DPO {
 	t.Helper()
-	save := func(dir string, m models.Model) error { return models.Save(dir, m, models.SaveOptions{}) }
-	d, err := NewDPO(loadModel(t, llamaDir, trained), ref, pairs, eval, o, save)
+	d, err := NewDPO(loadModel(t, llamaDir, trained), ref, pairs, eval, o, saveModel)
 	require.NoError(t, err)
 	require.NoError(t, d.Prepare(context.Background()))
 	return d

@@ -40,7 +40,7 @@ type GRPO struct {
 }
 
 // NewGRPO makes the trainer; cast needs no value network. save writes the policy into a folder; log may be nil.
-func NewGRPO(cast Cast, prompts []data.Prompt, opts GRPOOptions, log *SampleLog, save func(dir string) error) (*GRPO, error) {
+func NewGRPO(cast Cast, prompts []data.Prompt, opts GRPOOptions, log *SampleLog, save PartsFunc) (*GRPO, error) {
 	g := &GRPO{opts: opts}
 	var err error
 	g.Online, err = newOnline(g, cast, prompts, &g.opts.OnlineOptions, log, save)

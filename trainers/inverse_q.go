@@ -61,7 +61,7 @@ type InverseQ struct {
 
 // NewInverseQ makes the trainer; cast needs neither value network nor reward model, and a reward model that is given
 // is logged and never learned from. save writes the policy into a folder; log may be nil.
-func NewInverseQ(cast Cast, guide Guide, prompts []data.Prompt, opts InverseQOptions, log *SampleLog, save func(dir string) error) (*InverseQ, error) {
+func NewInverseQ(cast Cast, guide Guide, prompts []data.Prompt, opts InverseQOptions, log *SampleLog, save PartsFunc) (*InverseQ, error) {
 	q := &InverseQ{opts: opts, guide: guide}
 	if err := opts.Validate(); err != nil {
 		return nil, err

@@ -4,17 +4,28 @@ package trainers
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
+	"salsa/internal/behind"
 	"salsa/internal/metrics"
+	"salsa/internal/profile"
 )
 
-// logs are the open logs of a run.
+// maxBehind is how many steps' lines may wait to be written.
+const maxBehind = 64
+
+// logs are the open logs of a run. Lines are written by a goroutine of their own, in the order of the steps; the first
+// error ends that and comes back from the next call.
 type logs struct {
+	lines    *behind.Queue
+	disk     disk
 	file     *metrics.File
 	events   *metrics.Events
 	console  *metrics.Console
@@ -45,18 +56,38 @@ func openLogs(l *Loop, total int) (*logs, error) {
 	progress := metrics.NewProgress(stderr, l.Name, l.step, total)
 	rich, width := metrics.Terminal(stderr)
 	console := metrics.NewConsole(progress, metrics.ConsoleOptions{Every: l.Options.LogEvery, Total: total, Rich: rich, Width: width})
-	return &logs{file: file, events: events, console: console, progress: progress, stderr: stderr}, nil
+	return &logs{lines: behind.New(profile.Metrics, maxBehind), disk: l.disk,
+		file: file, events: events, console: console, progress: progress, stderr: stderr}, nil
 }
 
-// log writes one row everywhere.
-func (l *logs) log(step int, scalars map[string]float64, tokens int) error {
-	l.progress.Tokens(tokens)
+// log has one row written everywhere, after what else the step has to write.
+func (l *logs) log(step int, scalars map[string]float64, res Result) error {
+	defer profile.Begin(profile.Metrics).End()
+	l.progress.Tokens(res.Tokens)
 	l.progress.Step(step)
-	return metrics.Multi(l.file, l.events, l.console).Log(step, scalars)
+	row := maps.Clone(scalars)
+	return l.lines.Do(func() error {
+		if res.Write != nil {
+			if err := res.Write(); err != nil {
+				return withRemedy(err)
+			}
+		}
+		return withRemedy(l.disk.Log(metrics.Multi(l.file, l.events, l.console), step, row))
+	})
 }
 
+// withRemedy says what to do about a full disk.
+func withRemedy(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w; free some space, and the same command with --resume goes on from the last checkpoint", err)
+	}
+	return err
+}
+
+// sync forces what is written to the disk.
 func (l *logs) sync() error { return l.file.Sync() }
 
+// close closes all but the queue of lines, which has ended.
 func (l *logs) close() error {
 	l.progress.Done()
 	err := errors.Join(l.file.Close(), l.events.Close())

@@ -11,9 +11,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"salsa/internal/behind"
 	"salsa/internal/checkpoint"
-	"salsa/internal/fault"
 	"salsa/internal/metrics"
+	"salsa/internal/profile"
 	"salsa/models"
 	"salsa/nn"
 	"salsa/optim"
@@ -23,6 +24,7 @@ import (
 type Result struct {
 	Scalars map[string]float64
 	Tokens  int
+	Write   func() error // writes the step's samples; called before its scalars are written, while a later step runs; may be nil
 }
 
 // Trainer is a method: it knows how to take one step and what of it must be saved.
@@ -38,9 +40,9 @@ type Trainer interface {
 	State() ([]byte, error)
 	// Restore brings State's result back.
 	Restore(state []byte) error
-	// Save writes all trained networks into dir, the main one as a Hugging Face folder at its top.
-	Save(dir string) error
-	// Load brings Save's weights back into the live networks.
+	// Parts returns all trained networks as a folder, the main one as a Hugging Face folder at its top.
+	Parts() ([]checkpoint.Part, error)
+	// Load brings the weights of Parts back into the live networks.
 	Load(dir string) error
 }
 
@@ -59,23 +61,18 @@ type Loop struct {
 
 	Record models.Record // what the folders of trained networks say about the training
 
+	// FreeMemory tells how many bytes of memory can still be had, of which a checkpoint's copy takes a share; nil: enough.
+	FreeMemory func() int64
+
+	disk     disk // nil is the disk; tests put a slow one in its place
 	logs     *logs
+	saves    *behind.Queue // of checkpoints: one at most
+	waited   bool          // it was said that training waits for checkpoints
 	trainer  Trainer
 	update   *Update
 	schedule optim.Schedule
 	step     int
 	last     map[string]float64
-}
-
-// runState is trainer/state.json of a checkpoint.
-type runState struct {
-	Step    int             `json:"step"`
-	Skipped int             `json:"skipped"`
-	InRow   int             `json:"skipped_in_row"`
-	Updates int             `json:"updates"`
-	Trainer json.RawMessage `json:"trainer"`
-
-	Last *metrics.Row `json:"last,omitempty"` // what the last step reported, once all are taken
 }
 
 // Run takes all remaining steps and publishes the finished model at the top of Out. It returns the scalars of
@@ -89,6 +86,9 @@ func (l *Loop) Run(ctx context.Context, t Trainer) (scalars map[string]float64, 
 		fmt.Fprintf(os.Stderr, "salsa: %s: finished at step %d already; nothing is left to do\n", l.Out, prior.Step)
 		return prior.Values, nil
 	}
+	if l.disk == nil {
+		l.disk = realDisk{}
+	}
 	l.update = NewUpdate(t.Params(), l.Options)
 	l.update.keep = l.keepSkipped
 	defer l.update.Close()
@@ -98,7 +98,9 @@ func (l *Loop) Run(ctx context.Context, t Trainer) (scalars map[string]float64, 
 	if l.logs, err = openLogs(l, t.Steps()); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, l.logs.close()) }()
+	defer func() { err = alsoFailed(alsoFailed(err, l.logs.lines.Close()), l.logs.close()) }()
+	l.saves = behind.New(profile.Checkpoint, 1)
+	defer func() { err = alsoFailed(err, l.saves.Close()) }() // before the logs close: a checkpoint waits for its rows
 	l.tellOfData()
 	for l.step < t.Steps() {
 		if err := l.takeStep(ctx); err != nil {
@@ -132,6 +134,9 @@ func (l *Loop) takeStep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := l.saves.Err(); err != nil {
+		return err
+	}
 	if ctx.Err() != nil {
 		return l.interrupt(before)
 	}
@@ -148,7 +153,8 @@ func (l *Loop) takeStep(ctx context.Context) error {
 	l.last = res.Scalars
 	l.last["learning_rate"] = l.update.LR
 	addTimings(l.last, time.Since(start), res.Tokens)
-	if err := l.logs.log(l.step, l.last, res.Tokens); err != nil {
+	profile.Trained(res.Tokens)
+	if err := l.logs.log(l.step, l.last, res); err != nil {
 		return err
 	}
 	if every := l.Options.SaveEvery; every > 0 && l.step%every == 0 && l.step < l.trainer.Steps() {
@@ -156,98 +162,8 @@ func (l *Loop) takeStep(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return l.save(state)
+		return l.save(state, whileTraining)
 	}
-	return nil
-}
-
-// interrupt saves where the run stands and reports the interruption.
-func (l *Loop) interrupt(state []byte) error {
-	if l.step == 0 {
-		return fmt.Errorf("%w before the first step ended: nothing to save", fault.ErrInterrupted)
-	}
-	if err := l.save(state); err != nil {
-		return fmt.Errorf("interrupted, and the checkpoint could not be saved: %w", err)
-	}
-	return fmt.Errorf("%w at step %d: saved; the same command with --resume goes on", fault.ErrInterrupted, l.step)
-}
-
-// checkpoints is the folder of a run's checkpoints.
-func (l *Loop) checkpoints() string { return filepath.Join(l.Out, "checkpoints") }
-
-// save writes checkpoints/step-N: the networks, the optimizer and state.
-func (l *Loop) save(state []byte) error {
-	if err := l.logs.sync(); err != nil {
-		return err
-	}
-	saved := runState{Step: l.step, Skipped: l.update.skipped, InRow: l.update.inRow, Updates: l.update.updates, Trainer: state}
-	if l.step >= l.trainer.Steps() {
-		saved.Last = &metrics.Row{Step: l.step, Values: metrics.Reproducible(l.last)}
-	}
-	raw, err := json.Marshal(saved)
-	if err != nil {
-		return err
-	}
-	err = checkpoint.Commit(checkpoint.StepDir(l.checkpoints(), l.step), func(tmp string) error {
-		if err := l.recorded(l.trainer.Save)(tmp); err != nil {
-			return err
-		}
-		side := filepath.Join(tmp, "trainer")
-		if err := os.MkdirAll(side, 0o755); err != nil {
-			return err
-		}
-		if err := l.update.opt.Save(filepath.Join(side, "optimizer.safetensors")); err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(side, "state.json"), raw, 0o644)
-	})
-	if err != nil {
-		return err
-	}
-	_, err = checkpoint.Prune(l.checkpoints(), l.Options.KeepLast)
-	return err
-}
-
-// restore goes back to the newest intact checkpoint if the run is to be resumed and has one.
-func (l *Loop) restore() error {
-	if !l.Resume {
-		return nil
-	}
-	for _, dir := range []string{l.Out, l.checkpoints()} {
-		if _, err := checkpoint.CleanStale(dir); err != nil {
-			return err
-		}
-	}
-	dir, step, skipped := checkpoint.LatestValid(l.checkpoints())
-	for _, s := range skipped {
-		fmt.Fprintf(os.Stderr, "salsa: passing over %s: %s\n", s.Dir, s.Reason)
-	}
-	if dir == "" {
-		return nil
-	}
-	raw, err := os.ReadFile(filepath.Join(dir, "trainer", "state.json"))
-	if err != nil {
-		return err
-	}
-	var state runState
-	if err := json.Unmarshal(raw, &state); err != nil {
-		return fmt.Errorf("%s/trainer/state.json: %w", dir, err)
-	}
-	if err := l.trainer.Load(dir); err != nil {
-		return err
-	}
-	if err := l.update.opt.Load(filepath.Join(dir, "trainer", "optimizer.safetensors")); err != nil {
-		return err
-	}
-	l.step = step
-	if state.Last != nil {
-		l.last = state.Last.Values
-	}
-	l.update.skipped, l.update.inRow, l.update.updates = state.Skipped, state.InRow, state.Updates
-	if err := l.trainer.Restore(state.Trainer); err != nil {
-		return fmt.Errorf("%s/trainer/state.json: %w", dir, err)
-	}
-	fmt.Fprintf(os.Stderr, "salsa: resuming after step %d from %s\n", step, dir)
 	return nil
 }
 
@@ -266,11 +182,14 @@ func (l *Loop) finish(ctx context.Context) (map[string]float64, error) {
 	perStep, perSecond := l.logs.progress.Rates()
 	scalars["s_per_step"], scalars["tokens_per_s"] = perStep, perSecond
 	scalars["peak_rss_mb"] = peakRSS()
-	save := l.trainer.Save
-	if p, ok := l.trainer.(Publisher); ok {
-		save = p.Publish
+	if err := l.saves.Wait(); err != nil {
+		return nil, err
 	}
-	if err := publish(l.Out, l.recorded(save)); err != nil {
+	if err := l.logs.lines.Wait(); err != nil {
+		return nil, err
+	}
+	defer profile.Begin(profile.Checkpoint).End()
+	if err := publish(l.Out, l.writeFinished); err != nil {
 		return nil, err
 	}
 	raw, err := json.MarshalIndent(metrics.Row{Step: l.step, Values: metrics.Reproducible(scalars)}, "", "  ")
@@ -287,7 +206,9 @@ func (l *Loop) measure(ctx context.Context) (map[string]float64, error) {
 	if !ok {
 		return nil, nil
 	}
+	span := profile.Begin(profile.Evaluate)
 	final, err := f.Finish(ctx)
+	span.End()
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 		state, err := l.trainer.State()
 		if err != nil {
@@ -298,7 +219,22 @@ func (l *Loop) measure(ctx context.Context) (map[string]float64, error) {
 	if err != nil || len(final) == 0 {
 		return nil, err
 	}
-	return final, l.logs.log(l.step, final, 0)
+	return final, l.logs.log(l.step, final, Result{})
+}
+
+// writeFinished writes the finished networks into dir.
+func (l *Loop) writeFinished(dir string) error {
+	if p, ok := l.trainer.(Publisher); ok {
+		if err := p.Publish(dir); err != nil {
+			return err
+		}
+		return l.record().Write(dir)
+	}
+	parts, err := l.trainer.Parts()
+	if err != nil {
+		return err
+	}
+	return checkpoint.WriteParts(dir, append(parts, l.record()))
 }
 
 // publish writes the finished networks beside the run's logs: complete in a hidden folder first, then renamed

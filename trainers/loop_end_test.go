@@ -150,7 +150,8 @@ func killAt(t *testing.T, dir, taken string) {
 	require.NoError(t, cmd.Start())
 	require.Eventually(t, func() bool {
 		raw, err := os.ReadFile(filepath.Join(dir, ".taken"))
-		return err == nil && string(raw) >= taken
+		_, unsaved := os.Stat(checkpoint.StepDir(filepath.Join(dir, "checkpoints"), 2)) // it is written behind the steps
+		return err == nil && string(raw) >= taken && (taken < "2" || unsaved == nil)
 	}, time.Minute, time.Millisecond)
 	require.NoError(t, cmd.Process.Kill())
 	require.Error(t, cmd.Wait())

@@ -17,7 +17,6 @@ import (
 	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
 	"salsa/internal/metrics"
-	"salsa/models"
 )
 
 // job makes a fresh trainer that logs into dir, with its options.
@@ -29,7 +28,7 @@ func sftJob(t *testing.T, _ string) (Trainer, *Common) {
 	opts.BatchSize, opts.MicroBatchSize, opts.Epochs, opts.LearningRate = 4, 3, 3, 1e-3 // 6 rows: 9 / 2 = 4.5, 5 steps
 	opts.SaveEvery, opts.EvalEvery = 2, 2
 	m := loadModel(t, llamaDir, trained)
-	s, err := NewSFT(m, examples[:6], examples[6:], opts, 0, func(dir string, m models.Model) error { return models.Save(dir, m, models.SaveOptions{}) })
+	s, err := NewSFT(m, examples[:6], examples[6:], opts, 0, saveModel)
 	require.NoError(t, err)
 	return s, &s.opts.Common
 }
@@ -39,7 +38,7 @@ func rewardJob(t *testing.T, _ string) (Trainer, *Common) {
 	opts := DefaultReward()
 	opts.BatchSize, opts.Epochs, opts.LearningRate, opts.SaveEvery = 2, 2, 1e-3, 2
 	r, err := NewReward(loadScorer(t, scoreDir, trained), pairs[:4], pairs[4:], opts,
-		func(dir string, s *models.Scorer) error { return models.Save(dir, s, models.SaveOptions{}) })
+		saveScorer)
 	require.NoError(t, err)
 	return r, &r.opts.Common
 }

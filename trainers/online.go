@@ -167,12 +167,12 @@ type Online struct {
 	norm    *ScoreNorm // nil until fitted, or not wanted
 	step    int
 	samples *SampleLog
-	save    func(dir string) error
+	save    PartsFunc
 	phase   func(string) // says what goes on, may be nil
 }
 
 // newOnline checks what every online run needs. save writes the trained networks into a folder; log may be nil.
-func newOnline(m scheme, cast Cast, prompts []data.Prompt, set *OnlineOptions, log *SampleLog, save func(dir string) error) (Online, error) {
+func newOnline(m scheme, cast Cast, prompts []data.Prompt, set *OnlineOptions, log *SampleLog, save PartsFunc) (Online, error) {
 	if len(prompts) == 0 {
 		return Online{}, fault.Inputf("no prompts are left after encoding; check --data and --max-length")
 	}
@@ -247,12 +247,12 @@ func (r *Online) finish(samples []Sample, scalars, learned map[string]float64, c
 	if err := r.follow(scalars); err != nil {
 		return Result{}, err
 	}
+	res := Result{Scalars: scalars, Tokens: completionTokens(samples) * (1 + r.set.PPOEpochs)}
 	if r.samples != nil {
-		if err := r.samples.write(r.step, samples, r.set.SampleEvery); err != nil {
-			return Result{}, err
-		}
+		step := r.step
+		res.Write = func() error { return r.samples.write(step, samples, r.set.SampleEvery) }
 	}
-	return Result{Scalars: scalars, Tokens: completionTokens(samples) * (1 + r.set.PPOEpochs)}, nil
+	return res, nil
 }
 
 // passes visits n items some epochs long, each epoch in an order of its own, a mini-batch at a time. It ends early once

@@ -240,7 +240,7 @@ func (l *SampleLog) write(step int, samples []Sample, every int) error {
 			Rewards: s.Rewards, Advantages: s.Advantages, Returns: s.Returns, ScoreRaw: s.Raw, Score: s.Score,
 			KL: s.KL, Ended: s.Ended, Source: s.Source}))
 	}
-	return errors.Join(err, w.Flush(), f.Close())
+	return errors.Join(err, w.Flush(), f.Sync(), f.Close())
 }
 
 // keepUpTo drops the rows of steps that a resumed run will take again.

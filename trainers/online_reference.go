@@ -13,6 +13,7 @@ import (
 	"math"
 	"path/filepath"
 
+	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
 	"salsa/models"
 	"salsa/nn"
@@ -119,12 +120,12 @@ func (r *Online) follow(scalars map[string]float64) error {
 	return nil
 }
 
-// saveReference keeps a reference that moves.
-func (r *Online) saveReference(dir string) error {
+// referenceParts keep a reference that moves.
+func (r *Online) referenceParts() []checkpoint.Part {
 	if !r.follows() {
 		return nil
 	}
-	return models.Save(filepath.Join(dir, ReferenceDir), r.cast.Reference, models.SaveOptions{})
+	return checkpoint.In(ReferenceDir, models.Parts(r.cast.Reference, models.SaveOptions{}))
 }
 
 // loadReference brings it back.

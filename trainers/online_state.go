@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"path/filepath"
 
+	"salsa/internal/checkpoint"
 	"salsa/models"
 )
 
@@ -56,18 +57,18 @@ func (r *Online) Restore(raw []byte) error {
 // ValueDir is the folder of the value network inside a checkpoint.
 const ValueDir = "value"
 
-// Save implements Trainer.
-func (r *Online) Save(dir string) error {
-	if err := r.saveReference(dir); err != nil {
-		return err
-	}
+// Parts implements Trainer.
+func (r *Online) Parts() ([]checkpoint.Part, error) {
+	parts := r.referenceParts()
 	if !models.Adapted(r.cast.Policy) {
-		return r.save(dir)
+		return append(parts, r.save()...), nil
 	}
-	if err := models.SaveAdapter(dir, r.cast.Policy); err != nil || r.cast.Value == nil {
-		return err
+	policy, err := models.AdapterParts(r.cast.Policy)
+	if parts = append(parts, policy...); err != nil || r.cast.Value == nil {
+		return parts, err
 	}
-	return models.SaveAdapter(filepath.Join(dir, ValueDir), r.cast.Value)
+	value, err := models.AdapterParts(r.cast.Value)
+	return append(parts, checkpoint.In(ValueDir, value)...), err
 }
 
 // Load implements Trainer.
@@ -83,7 +84,7 @@ func (r *Online) Load(dir string) error {
 
 // Publish implements Publisher: the policy at the top, the value network in ValueDir.
 func (r *Online) Publish(dir string) error {
-	if err := r.save(dir); err != nil {
+	if err := checkpoint.WriteParts(dir, r.save()); err != nil {
 		return err
 	}
 	if err := publishAdapter(dir, r.cast.Policy); err != nil || r.cast.Value == nil {

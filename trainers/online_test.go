@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"salsa/internal/checkpoint"
 	"salsa/internal/metrics"
-	"salsa/models"
 	"salsa/nn"
 	"salsa/tensor"
 )
@@ -35,8 +35,8 @@ func tinyOnline(o *OnlineOptions) {
 }
 
 // savePolicy writes the policy alone.
-func savePolicy(cast Cast) func(dir string) error {
-	return func(dir string) error { return models.Save(dir, cast.Policy, models.SaveOptions{}) }
+func savePolicy(cast Cast) PartsFunc {
+	return func() []checkpoint.Part { return saveModel(cast.Policy) }
 }
 
 // actorCast is tinyCast without a critic, against a reference that differs from the policy.

@@ -27,6 +27,7 @@ type Common struct {
 	Seed           uint64  `yaml:"seed" help:"seed of every random stream"`
 	Shuffle        bool    `yaml:"shuffle" help:"visit the data in a new random order each epoch"`
 	SaveEvery      int     `yaml:"save_every" help:"steps between checkpoints; 0: only on interrupt" check:">=0" hash:"-"`
+	SaveMemory     int     `yaml:"save_memory" unit:"MB" help:"a checkpoint is copied into this much memory at most, to be written while training goes on, one at a time; a larger one is written while training waits. -1: a quarter of the free memory" check:">=-1" hash:"-"`
 	KeepLast       int     `yaml:"keep_last" help:"checkpoints kept; 0: all" check:">=0" hash:"-"`
 	LogEvery       int     `yaml:"log_every" help:"steps between console lines" check:">=1" hash:"-"`
 }
@@ -35,7 +36,7 @@ type Common struct {
 func DefaultCommon() Common {
 	return Common{
 		Epochs: 1, BatchSize: 8, LearningRate: 1e-5, LRSchedule: "linear", AdamBeta1: 0.9, AdamBeta2: 0.999,
-		AdamEpsilon: 1e-8, MaxGradNorm: 1, MaxSkipped: 3, Shuffle: true, KeepLast: 2, LogEvery: 10,
+		AdamEpsilon: 1e-8, MaxGradNorm: 1, MaxSkipped: 3, Shuffle: true, SaveMemory: -1, KeepLast: 2, LogEvery: 10,
 	}
 }
 

@@ -48,7 +48,7 @@ func (o *PPOOptions) Validate() error {
 }
 
 // NewPPO makes the trainer. save writes policy and value network into a folder; log may be nil.
-func NewPPO(cast Cast, prompts []data.Prompt, opts PPOOptions, log *SampleLog, save func(dir string) error) (*PPO, error) {
+func NewPPO(cast Cast, prompts []data.Prompt, opts PPOOptions, log *SampleLog, save PartsFunc) (*PPO, error) {
 	p := &PPO{opts: opts, kl: NewKLController(opts.KLCoef, opts.KLTarget, opts.KLHorizon)}
 	if err := opts.Validate(); err != nil {
 		return nil, err

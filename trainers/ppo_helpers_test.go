@@ -5,13 +5,13 @@ package trainers
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"salsa/data"
+	"salsa/internal/checkpoint"
 	"salsa/internal/metrics"
 	"salsa/models"
 	"salsa/nn"
@@ -66,16 +66,9 @@ func other(t *testing.T, scale float64) models.Model {
 }
 
 // saveCast writes policy and value network as a PPO checkpoint has them.
-func saveCast(cast Cast) func(dir string) error {
-	return func(dir string) error {
-		if err := models.Save(dir, cast.Policy, models.SaveOptions{}); err != nil {
-			return err
-		}
-		value := filepath.Join(dir, ValueDir)
-		if err := os.MkdirAll(value, 0o755); err != nil {
-			return err
-		}
-		return models.Save(value, cast.Value, models.SaveOptions{})
+func saveCast(cast Cast) PartsFunc {
+	return func() []checkpoint.Part {
+		return append(saveModel(cast.Policy), checkpoint.In(ValueDir, saveScorer(cast.Value))...)
 	}
 }
 

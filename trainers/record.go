@@ -6,18 +6,16 @@ import (
 	"io/fs"
 	"path/filepath"
 
+	"salsa/internal/checkpoint"
 	"salsa/models"
 )
 
-// recorded returns save with the run's record written beside every network that it wrote, at the top and below. A run
-// with nothing to record leaves the records that came with the tokenizers.
-func (l *Loop) recorded(save func(dir string) error) func(dir string) error {
-	if l.Record == (models.Record{}) {
-		return save
-	}
-	return func(dir string) error {
-		if err := save(dir); err != nil {
-			return err
+// record is the part that puts the run's record beside every network that stands in the folder, at the top and below. A
+// run with nothing to record leaves the records that came with the tokenizers.
+func (l *Loop) record() checkpoint.Part {
+	return checkpoint.Part{Write: func(dir string) error {
+		if l.Record == (models.Record{}) {
+			return nil
 		}
 		return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 			if err != nil || e.Name() != "config.json" && e.Name() != "adapter_config.json" {
@@ -25,5 +23,5 @@ func (l *Loop) recorded(save func(dir string) error) func(dir string) error {
 			}
 			return l.Record.Write(filepath.Dir(path))
 		})
-	}
+	}}
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"salsa/data"
+	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
 	"salsa/models"
 	"salsa/nn"
@@ -38,8 +39,8 @@ type Reward struct {
 	save  ScorerSaveFunc
 }
 
-// ScorerSaveFunc writes a scorer as a …ForSequenceClassification folder.
-type ScorerSaveFunc func(dir string, s *models.Scorer) error
+// ScorerSaveFunc returns a scorer as the parts of a …ForSequenceClassification folder.
+type ScorerSaveFunc func(s *models.Scorer) []checkpoint.Part
 
 // NewReward makes the trainer.
 func NewReward(m *models.Scorer, pairs, eval []data.Pair, opts RewardOptions, save ScorerSaveFunc) (*Reward, error) {
@@ -174,8 +175,8 @@ func (r *Reward) State() ([]byte, error) { return r.order.State() }
 // Restore implements Trainer.
 func (r *Reward) Restore(raw []byte) error { return r.order.Restore(json.RawMessage(raw)) }
 
-// Save implements Trainer.
-func (r *Reward) Save(dir string) error { return keep(dir, r.model, r.save) }
+// Parts implements Trainer.
+func (r *Reward) Parts() ([]checkpoint.Part, error) { return keep(r.model, r.save) }
 
 // Load implements Trainer.
 func (r *Reward) Load(dir string) error { return loadInto(dir, r.model) }

@@ -45,7 +45,7 @@ type RLOO struct {
 }
 
 // NewRLOO makes the trainer; cast needs no value network. save writes the policy into a folder; log may be nil.
-func NewRLOO(cast Cast, prompts []data.Prompt, opts RLOOOptions, log *SampleLog, save func(dir string) error) (*RLOO, error) {
+func NewRLOO(cast Cast, prompts []data.Prompt, opts RLOOOptions, log *SampleLog, save PartsFunc) (*RLOO, error) {
 	r := &RLOO{opts: opts}
 	var err error
 	r.Online, err = newOnline(r, cast, prompts, &r.opts.OnlineOptions, log, save)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"salsa/data"
+	"salsa/internal/profile"
 	"salsa/models"
 	"salsa/tensor"
 )
@@ -25,6 +26,7 @@ type ModelRewarder struct {
 
 // Score implements Rewarder: the head's output at the last token of prompt+completion.
 func (r ModelRewarder) Score(ctx context.Context, prompts []data.Prompt, completions [][]int) ([]float64, error) {
+	defer profile.Begin(profile.Score).End()
 	var out []float64
 	for _, part := range split(len(prompts), r.Micro) {
 		if ctx.Err() != nil {
@@ -85,6 +87,7 @@ func examplesOf(samples []Sample) []data.Example {
 
 // completionLogProbs returns log π(y_t|·) at the given temperature for every completion token of every sample.
 func completionLogProbs(ctx context.Context, m models.Model, samples []Sample, temperature float64, micro int) ([][]float64, error) {
+	defer profile.Begin(profile.LogProbs).End()
 	out := make([][]float64, 0, len(samples))
 	for _, part := range split(len(samples), micro) {
 		if ctx.Err() != nil {
@@ -110,6 +113,7 @@ func completionLogProbs(ctx context.Context, m models.Model, samples []Sample, t
 
 // completionValues returns V before every completion token, and after the last one too where extra asks for it.
 func completionValues(ctx context.Context, v *models.Scorer, samples []Sample, extra func(*Sample) bool, micro int) ([][]float64, error) {
+	defer profile.Begin(profile.Values).End()
 	out := make([][]float64, 0, len(samples))
 	for _, part := range split(len(samples), micro) {
 		if ctx.Err() != nil {

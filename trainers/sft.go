@@ -8,7 +8,9 @@ import (
 	"slices"
 
 	"salsa/data"
+	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
+	"salsa/internal/profile"
 	"salsa/models"
 	"salsa/nn"
 	"salsa/tensor"
@@ -41,8 +43,8 @@ type SFT struct {
 	tokens int // seen so far
 }
 
-// SaveFunc writes a module (a model or a scorer) as a Hugging Face folder.
-type SaveFunc func(dir string, module models.Model) error
+// SaveFunc returns a model as the parts of a Hugging Face folder.
+type SaveFunc func(m models.Model) []checkpoint.Part
 
 // NewSFT makes the trainer; save is how the model is written. With packing, rows are filled up to maxLength tokens.
 func NewSFT(m models.Model, examples, eval []data.Example, opts SFTOptions, maxLength int, save SaveFunc) (*SFT, error) {
@@ -146,6 +148,7 @@ func (s *SFT) evalLoss(ctx context.Context) (float64, error) {
 
 // HeldOutLoss returns the mean -log π over all target tokens of examples.
 func HeldOutLoss(ctx context.Context, m models.Model, examples []data.Example, micro int) (float64, error) {
+	defer profile.Begin(profile.Evaluate).End()
 	sum, n := 0.0, 0
 	for _, part := range split(len(examples), micro) {
 		if ctx.Err() != nil {

@@ -2,7 +2,11 @@ package trainers
 
 // What SFT saves beside its weights.
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"salsa/internal/checkpoint"
+)
 
 type sftState struct {
 	Step   int             `json:"step"`
@@ -29,8 +33,8 @@ func (s *SFT) Restore(raw []byte) error {
 	return s.order.Restore(st.Order)
 }
 
-// Save implements Trainer.
-func (s *SFT) Save(dir string) error { return keep(dir, s.model, s.save) }
+// Parts implements Trainer.
+func (s *SFT) Parts() ([]checkpoint.Part, error) { return keep(s.model, s.save) }
 
 // Load implements Trainer.
 func (s *SFT) Load(dir string) error { return loadInto(dir, s.model) }

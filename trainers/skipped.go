@@ -59,7 +59,7 @@ func skippedRowOf(x data.Example) skippedRow {
 	return row
 }
 
-// keepSkipped writes a skipped step into the run folder, says so, and returns the file's name.
+// keepSkipped has a skipped step written into the run folder, says so, and returns the file's name.
 func (l *Loop) keepSkipped(u *Update, loss, norm float64) (string, error) {
 	s := skippedStep{Step: l.step + 1, Update: u.updates, Seed: l.Options.Seed, LR: u.LR, Loss: fmt.Sprint(loss), GradNorm: fmt.Sprint(norm)}
 	if u.rows != nil {
@@ -72,11 +72,10 @@ func (l *Loop) keepSkipped(u *Update, loss, norm float64) (string, error) {
 		return "", err
 	}
 	path := filepath.Join(l.Out, SkippedDir, fmt.Sprintf("step-%d-update-%d.json", s.Step, s.Update))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return "", err
-	}
 	if !l.Quiet {
 		fmt.Fprintf(os.Stderr, "\nsalsa: step %d: loss %g, gradient norm %g: skipped; its batch is in %s\n", s.Step, loss, norm, path)
 	}
-	return path, checkpoint.WriteFileAtomic(path, append(raw, '\n'))
+	return path, l.logs.lines.Do(func() error {
+		return withRemedy(checkpoint.WriteParts(filepath.Dir(path), []checkpoint.Part{checkpoint.File(filepath.Base(path), append(raw, '\n'))}))
+	})
 }

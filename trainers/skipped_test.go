@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"salsa/internal/behind"
 	"salsa/tensor"
 )
 
@@ -68,10 +69,11 @@ func TestSkippedSamplesAreKept(t *testing.T) {
 		require.NoError(t, err)
 		p.step++
 		samples[0].Advantages[0] = math.NaN()
-		l := &Loop{Options: &o.Common, Out: t.TempDir(), Quiet: true}
+		l := &Loop{Options: &o.Common, Out: t.TempDir(), Quiet: true, logs: &logs{lines: behind.New("test", 1)}}
 		u.keep = l.keepSkipped
 		_, err = p.Update(u, samples, true)
 		require.NoError(t, err)
+		require.NoError(t, l.logs.lines.Close())
 		var s skippedStep
 		readJSON(t, filepath.Join(l.Out, SkippedDir, "step-1-update-1.json"), &s)
 		require.Len(t, s.Rows, len(samples))

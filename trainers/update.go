@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"salsa/data"
+	"salsa/internal/profile"
 	"salsa/nn"
 	"salsa/optim"
 	"salsa/tensor"
@@ -55,6 +56,7 @@ func (u *Update) Close() { u.opt.Close() }
 // not finite never reaches the weights: the step is skipped and counted in "skipped_steps", and too many in a
 // row are an error.
 func (u *Update) Do(n int, loss func(i int) (tensor.Tensor, Stats)) (map[string]float64, error) {
+	defer profile.Begin(profile.Update).End()
 	sums := map[string]float64{}
 	for i := range n {
 		err := tensor.Scope(func() error {
@@ -71,6 +73,7 @@ func (u *Update) Do(n int, loss func(i int) (tensor.Tensor, Stats)) (map[string]
 			return nil, fmt.Errorf("micro-batch %d of %d: %w", i+1, n, err)
 		}
 	}
+	defer profile.Begin(profile.Optimizer).End()
 	u.updates++
 	defer tensor.ZeroGrads(u.params)
 	var norm float64

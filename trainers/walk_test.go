@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"salsa/data"
+	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
 	"salsa/models"
 )
@@ -45,7 +46,7 @@ var weighted = map[string]job{
 		opts := DefaultReward()
 		opts.BatchSize, opts.Epochs, opts.LearningRate, opts.SaveEvery = 2, 2, 1e-3, 2
 		r, err := NewReward(loadScorer(t, scoreDir, trained), pairs, nil, opts,
-			func(dir string, s *models.Scorer) error { return models.Save(dir, s, models.SaveOptions{}) })
+			saveScorer)
 		require.NoError(t, err)
 		return r, &r.opts.Common
 	},
@@ -72,7 +73,9 @@ var weighted = map[string]job{
 	},
 }
 
-func saveModel(dir string, m models.Model) error { return models.Save(dir, m, models.SaveOptions{}) }
+func saveModel(m models.Model) []checkpoint.Part { return models.Parts(m, models.SaveOptions{}) }
+
+func saveScorer(s *models.Scorer) []checkpoint.Part { return models.Parts(s, models.SaveOptions{}) }
 
 func sourcePairs(t *testing.T, pairs []data.Pair) {
 	t.Helper()

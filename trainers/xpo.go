@@ -57,7 +57,7 @@ type XPO struct {
 }
 
 // NewXPO makes the trainer; cast needs no value network. save writes the policy into a folder; log may be nil.
-func NewXPO(cast Cast, prompts []data.Prompt, opts XPOOptions, log *SampleLog, save func(dir string) error) (*XPO, error) {
+func NewXPO(cast Cast, prompts []data.Prompt, opts XPOOptions, log *SampleLog, save PartsFunc) (*XPO, error) {
 	x := &XPO{opts: opts}
 	if err := opts.Validate(); err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 
+	"salsa/internal/job"
 	"salsa/internal/options"
 
 	"github.com/spf13/cobra"
@@ -21,7 +22,11 @@ func newJobCmd[T any](cmd *cobra.Command, defaults func() T, run func(ctx contex
 		cmd.Args = noArguments
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		scalars, err := run(cmd.Context(), &o)
+		var scalars map[string]float64
+		err := job.Profiled(&o, func() (err error) {
+			scalars, err = run(cmd.Context(), &o)
+			return err
+		})
 		if err != nil {
 			return err
 		}

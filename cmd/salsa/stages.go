@@ -82,6 +82,6 @@ func execStage(kinds map[string]stageKind) func(context.Context, *recipe.Stage, 
 				return err
 			}
 		}
-		return k.run(ctx, s.Options)
+		return job.Profiled(s.Options, func() error { return k.run(ctx, s.Options) })
 	}
 }

@@ -6,9 +6,9 @@ package job
 import (
 	"context"
 	"errors"
-	"path/filepath"
 
 	"salsa/data"
+	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
 	"salsa/models"
 	"salsa/trainers"
@@ -161,11 +161,9 @@ func (o *AIHFOptions) alternate(ctx context.Context) (map[string]float64, error)
 	}
 	return j.run(ctx, func(s stage) (onlineTrainer, error) {
 		scorer := s.cast.Reward.(trainers.ModelRewarder).Scorer // Validate: one reward model, no ensemble
-		save := func(dir string) error {
-			if err := s.save(dir); err != nil {
-				return err
-			}
-			return models.Save(filepath.Join(dir, trainers.RewardDir), scorer, models.SaveOptions{Tokenizer: tokenizerOf(o.Model)})
+		files := models.SaveOptions{Tokenizer: tokenizerOf(o.Model)}
+		save := func() []checkpoint.Part {
+			return append(s.save(), checkpoint.In(trainers.RewardDir, models.Parts(scorer, files))...)
 		}
 		return trainers.NewAIHFAlternate(s.cast, demos, pairs, o.AIHFOptions, s.log, save)
 	})

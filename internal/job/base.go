@@ -25,6 +25,7 @@ type Base struct {
 	Threads int    `yaml:"threads" help:"CPU threads of one op; 0: as many as cores" check:">=0" hash:"-"`
 	JSON    bool   `yaml:"json" help:"end with one line of JSON on standard output: the final metrics" hash:"-"`
 	Quiet   bool   `yaml:"quiet" help:"no progress on standard error" hash:"-"`
+	Profile string `yaml:"profile" arg:"DIR" help:"write where the time goes into this folder, such as OUT/profile: phases.md, phases.json, timeline.json for ui.perfetto.dev, and Go's cpu.pprof, heap.pprof and trace.out" hash:"-"`
 }
 
 func defaultBase() Base { return Base{Device: "auto", DType: "float32"} }
@@ -65,7 +66,8 @@ func compute(b *Base, fn func(opt models.Options) error) error {
 
 // loop returns the run around a trainer; name is what progress calls it.
 func (t *Training) loop(name string, c *trainers.Common) *trainers.Loop {
-	return &trainers.Loop{Options: c, Out: t.Out, Name: name, Resume: t.Resume, Quiet: t.Quiet}
+	return &trainers.Loop{Options: c, Out: t.Out, Name: name, Resume: t.Resume, Quiet: t.Quiet,
+		FreeMemory: func() int64 { return lookAround().FreeMemory }}
 }
 
 // trained returns the model options of a network that learns.

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"salsa/data"
+	"salsa/internal/checkpoint"
 	"salsa/models"
 	"salsa/soup"
 	"salsa/trainers"
@@ -151,7 +152,7 @@ type stage struct {
 	cast    trainers.Cast
 	prompts []data.Prompt
 	log     *trainers.SampleLog
-	save    func(dir string) error
+	save    trainers.PartsFunc
 	options models.Options // of a frozen model
 }
 
@@ -319,14 +320,15 @@ func (o *onlineJob) sampleLog() *trainers.SampleLog {
 // text is what a completion says.
 func (o *onlineJob) text(ids []int) string { return completionText(o.enc, ids) }
 
-// saver writes the trained networks.
-func (o *onlineJob) saver(cast trainers.Cast) func(dir string) error {
+// saver returns the trained networks.
+func (o *onlineJob) saver(cast trainers.Cast) trainers.PartsFunc {
 	files := models.SaveOptions{Tokenizer: tokenizerOf(o.Model)}
-	return func(dir string) error {
-		if err := models.Save(dir, cast.Policy, files); err != nil || cast.Value == nil {
-			return err
+	return func() []checkpoint.Part {
+		parts := models.Parts(cast.Policy, files)
+		if cast.Value == nil {
+			return parts
 		}
-		return models.Save(filepath.Join(dir, trainers.ValueDir), cast.Value, files)
+		return append(parts, checkpoint.In(trainers.ValueDir, models.Parts(cast.Value, files))...)
 	}
 }
 

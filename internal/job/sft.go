@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"salsa/data"
+	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
 	"salsa/models"
 	"salsa/trainers"
@@ -76,9 +77,7 @@ func SFT(ctx context.Context, o *SFTOptions) (scalars map[string]float64, err er
 		if err != nil {
 			return err
 		}
-		save := func(dst string, m models.Model) error {
-			return o.save(dst, m, enc, dir)
-		}
+		save := func(m models.Model) []checkpoint.Part { return o.parts(m, enc, dir) }
 		t, err := trainers.NewSFT(m, examples, eval, o.SFTOptions, enc.MaxLength, save)
 		if err != nil {
 			return err
@@ -125,12 +124,13 @@ func (o *SFTOptions) addTemplate(enc *data.Encoder, dir string) error {
 	return err
 }
 
-// save writes the model, and the template that it has learnt, so that whatever starts from it finds that.
-func (o *SFTOptions) save(dst string, m models.Model, enc *data.Encoder, dir string) error {
-	if err := models.Save(dst, m, models.SaveOptions{Tokenizer: tokenizerOf(dir)}); err != nil || o.ChatTemplate == "" {
-		return err
+// parts are the model, and the template that it has learnt, so that whatever starts from it finds that.
+func (o *SFTOptions) parts(m models.Model, enc *data.Encoder, dir string) []checkpoint.Part {
+	parts := models.Parts(m, models.SaveOptions{Tokenizer: tokenizerOf(dir)})
+	if o.ChatTemplate != "" {
+		parts = append(parts, checkpoint.Part{Write: enc.Template.Save})
 	}
-	return enc.Template.Save(dst)
+	return parts
 }
 
 // checkStops refuses text that never ends; rows of ids are the user's own doing, of which he is told.

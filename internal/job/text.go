@@ -12,7 +12,9 @@ import (
 	"strings"
 
 	"salsa/data"
+	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
+	"salsa/internal/profile"
 	"salsa/models"
 	"salsa/tensor"
 )
@@ -119,6 +121,7 @@ func completionText(enc *data.Encoder, ids []int) string {
 
 // readRows reads all files and says what they hold.
 func readRows(paths []string, separator string, say bool) ([]data.Row, error) {
+	defer profile.Begin(profile.Data).End()
 	var rows []data.Row
 	for _, path := range paths {
 		more, err := data.ReadAll(path, data.ReadOptions{Separator: separator})
@@ -236,6 +239,7 @@ func encode[T data.Example | data.Pair | data.Prompt | data.Ranking](rows []data
 	if len(rows) == 0 {
 		return nil, nil
 	}
+	defer profile.Begin(profile.Data).End()
 	out, counts, err := data.EncodeAll(rows, f)
 	if err != nil {
 		return nil, err
@@ -259,9 +263,8 @@ func encoded[T data.Example | data.Pair | data.Prompt | data.Ranking](d *Data, n
 	return train, eval, err
 }
 
-// saver returns what writes a network as a Hugging Face folder with the tokenizer files of from.
-func saver[M models.Model](from string) func(dst string, m M) error {
-	return func(dst string, m M) error {
-		return models.Save(dst, m, models.SaveOptions{Tokenizer: tokenizerOf(from)})
-	}
+// saver returns what makes a network the parts of a Hugging Face folder with the tokenizer files of from.
+func saver[M models.Model](from string) func(m M) []checkpoint.Part {
+	files := models.SaveOptions{Tokenizer: tokenizerOf(from)}
+	return func(m M) []checkpoint.Part { return models.Parts(m, files) }
 }

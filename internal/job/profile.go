@@ -1,0 +1,34 @@
+package job
+
+// The profile of a job: every command and every stage of a recipe runs in it.
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"salsa/internal/options"
+	"salsa/internal/profile"
+)
+
+// Profiled runs a job whose options, a pointer to a struct, may ask for a profile with --profile. The profile of a job
+// that fails is written too.
+func Profiled(opts any, run func() error) (err error) {
+	given := options.Of(opts)
+	dir, _ := given.Get("profile") // "" of a job without a Base too
+	if dir == "" {
+		return run()
+	}
+	r, err := profile.Start(dir)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, r.Stop())
+		if quiet, _ := given.Get("quiet"); quiet != "true" && err == nil {
+			fmt.Fprintf(os.Stderr, "salsa: profile: %s\n", filepath.Join(dir, profile.TableFile))
+		}
+	}()
+	return run()
+}
