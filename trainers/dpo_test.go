@@ -16,7 +16,6 @@ import (
 	"salsa/data"
 	"salsa/internal/fault"
 	"salsa/internal/metrics"
-	"salsa/models"
 )
 
 // goldenDPO is trainers/testdata/dpo/golden.json.

@@ -8,12 +8,13 @@ import (
 	"os"
 	"path/filepath"
 
+	"salsa/internal/fault"
 	"salsa/internal/options"
 	"salsa/internal/profile"
 )
 
 // Profiled runs a job whose options, a pointer to a struct, may ask for a profile with --profile. The profile of a job
-// that fails is written too.
+// that fails is written too, but not that of one whose inputs are refused: its --out must stay as it was.
 func Profiled(opts any, run func() error) (err error) {
 	given := options.Of(opts)
 	dir, _ := given.Get("profile") // "" of a job without a Base too
@@ -25,6 +26,10 @@ func Profiled(opts any, run func() error) (err error) {
 		return err
 	}
 	defer func() {
+		if fault.ExitCode(err) == fault.ExitInput {
+			err = errors.Join(err, r.Discard())
+			return
+		}
 		err = errors.Join(err, r.Stop())
 		if quiet, _ := given.Get("quiet"); quiet != "true" && err == nil {
 			fmt.Fprintf(os.Stderr, "salsa: profile: %s\n", filepath.Join(dir, profile.TableFile))

@@ -247,6 +247,13 @@ func (r *Recorder) Stop() error {
 	if r == nil {
 		return nil
 	}
+	return r.end(true)
+}
+
+// Discard ends the profile and writes nothing: a run that never began leaves no folder.
+func (r *Recorder) Discard() error { return r.end(false) }
+
+func (r *Recorder) end(keep bool) error {
 	active.Store(nil)
 	close(r.stop)
 	r.looked.Wait()
@@ -259,7 +266,7 @@ func (r *Recorder) Stop() error {
 	defer r.mu.Unlock()
 	r.settle()
 	err := errors.Join(r.cpu.Close(), r.trace.Close(), r.timeline.close(), r.writeHeap(), r.writeReport(whole))
-	if err == nil {
+	if err == nil && keep {
 		err = r.move()
 	}
 	if err = errors.Join(err, os.RemoveAll(r.tmp)); err != nil {
