@@ -27,7 +27,6 @@ type slowDisk struct {
 	begun   int // steps
 	rows    int // written
 	saving  int // checkpoints on their way
-	log     []string
 
 	rowAfter, saveAfter func(step int) (begun int) // the step that must have begun before a row or checkpoint is written
 	rowErr, saveErr     map[int]error
