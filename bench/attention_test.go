@@ -58,3 +58,60 @@ func BenchmarkAttention(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkAttentionRows is the same work on a line of rows, as training does it: rows of one length beside the kernel for
+// rectangles, and rows of lengths between an eighth and all of it.
+func BenchmarkAttentionRows(b *testing.B) {
+	for _, s := range []struct{ rows, heads, kvHeads, length int }{{16, 8, 8, 128}, {4, 8, 8, 512}, {4, 8, 2, 512}, {1, 8, 8, 2048}, {1, 8, 2, 8192}} {
+		for _, kind := range []string{"rectangle", "rows", "ragged"} {
+			b.Run(fmt.Sprintf("%s/R%d-H%d-KV%d-T%d", kind, s.rows, s.heads, s.kvHeads, s.length), func(b *testing.B) {
+				lens := make([]int, s.rows)
+				for i := range lens {
+					lens[i] = s.length
+					if kind == "ragged" {
+						lens[i] = s.length * (1 + i%8) / 8
+					}
+				}
+				run(b, func() error { return attentionRows(b, lens, s.heads, s.kvHeads, kind == "rectangle") })
+			})
+		}
+	}
+}
+
+// attentionRows times a forward and a backward pass over rows of lens tokens with heads of 64.
+func attentionRows(b *testing.B, lens []int, heads, kvHeads int, rectangle bool) error {
+	n, work := 0, 0.0
+	starts, own, trees := []int{0}, lens, []int{0}
+	for i, t := range lens {
+		n += t
+		work += 4 * float64(t*t*heads*64) / 2 * 3.5 // as above
+		starts, trees = append(starts, n), append(trees, i+1)
+	}
+	slots := make([]int, n)
+	for i := range slots {
+		slots[i] = i
+	}
+	rows := tensor.NewRows(slots, starts, own, trees)
+	shape := func(h int) []int {
+		if rectangle {
+			return []int{len(lens), h, lens[0], 64}
+		}
+		return []int{1, h, n, 64}
+	}
+	q := normal(shape(heads)...).Detach().RequireGrad(true)
+	k, v := normal(shape(kvHeads)...).Detach().RequireGrad(true), normal(shape(kvHeads)...).Detach().RequireGrad(true)
+	err := loop(b, func() tensor.Tensor {
+		var y tensor.Tensor
+		if rectangle {
+			y = tensor.Attention(q, k, v, tensor.Tensor{}, true, 0.125)
+		} else {
+			y = tensor.AttentionRows(q, k, v, rows, 0, 0.125, 0)
+		}
+		tensor.Backward(y.Square().Sum())
+		g := q.Grad()
+		tensor.ZeroGrads([]tensor.Tensor{q, k, v})
+		return g
+	})
+	flops(b, work)
+	return err
+}

@@ -98,9 +98,21 @@ func (d *decoder) Hidden(in Input, kv *Cache) tensor.Tensor {
 	if in.Start != nil {
 		return moved(d.Hidden(in.aligned(), kv), in.Start, -1)
 	}
-	e := d.Trunk.Embed.Weight
-	in = in.onDevice(e.Device())
-	ways := newPlaces(d.cfg, in, kv)
+	if kv == nil {
+		l := newLine(d.cfg, in)
+		in = l.input().onDevice(d.device())
+		return l.spread(d.states(in, l.places(d.cfg, in.Pos)))
+	}
+	in = in.onDevice(d.device())
+	h := d.states(in, newPlaces(d.cfg, in, kv))
+	kv.advance(in)
+	return h
+}
+
+func (d *decoder) device() tensor.Device { return d.Trunk.Embed.Weight.Device() }
+
+// states runs all layers on the tokens of a batch: [B, T, D].
+func (d *decoder) states(in Input, ways places) tensor.Tensor {
 	x := d.Trunk.Embed.Forward(in.IDs) // [B, T, D]
 	if s := d.cfg.EmbedScale; s != 1 {
 		x = x.Mul(tensor.Scalar(s).To(x.DType()).OnDevice(x.Device())) // the scale is rounded to x's dtype first
@@ -113,9 +125,6 @@ func (d *decoder) Hidden(in Input, kv *Cache) tensor.Tensor {
 		} else {
 			x = scoped(func() tensor.Tensor { return step(x) })
 		}
-	}
-	if kv != nil {
-		kv.advance(in)
 	}
 	return d.Trunk.Norm.Forward(x)
 }

@@ -16,11 +16,9 @@ type places struct {
 	extend        func(layer int) func(k, v tensor.Tensor) (tensor.Tensor, tensor.Tensor)
 }
 
+// newPlaces is for the next tokens of the rows in a cache.
 func newPlaces(c *Config, in Input, kv *Cache) places {
-	p := places{c: c}
-	if kv != nil {
-		p.extend = kv.begin(in)
-	}
+	p := places{c: c, extend: kv.begin(in)}
 	pos := positions(in, kv) // [B or 1, T]
 	p.full.Cos, p.full.Sin = c.Rope.Tables(pos, totals(in, kv))
 	p.windows.Cos, p.windows.Sin = p.full.Cos, p.full.Sin
@@ -30,7 +28,26 @@ func newPlaces(c *Config, in Input, kv *Cache) places {
 	if kv.filled() {
 		p.full.Mask, p.windows.Mask = slotMasks(c, pos, slices.Max(kv.Lens)+in.IDs.Dim(1))
 	} else {
-		p.full.Mask, p.windows.Mask = masks(c, in)
+		p.windows.Mask = nn.Band(in.IDs.Dim(1), c.Window, in.IDs.Device())
+	}
+	return p
+}
+
+// places says where the layers find the rows of a line whose tokens are at pos [1, N].
+func (l *line) places(c *Config, pos tensor.Tensor) places {
+	p := places{c: c}
+	p.full.Rows, p.windows.Rows, p.windows.Window = l.rows, l.rows, c.Window
+	tables := func(r *nn.Rope) (cos, sin tensor.Tensor) { // [1, 1, N, K/2]
+		if r.Kind != nn.RopeDynamic {
+			return r.Tables(pos, nil)
+		}
+		cos, sin = r.Tables(pos.Transpose(0, 1), l.lens) // [N, 1, 1, K/2]: each token by the length of its own row
+		return cos.Transpose(0, 2), sin.Transpose(0, 2)
+	}
+	p.full.Cos, p.full.Sin = tables(&c.Rope)
+	p.windows.Cos, p.windows.Sin = p.full.Cos, p.full.Sin
+	if c.LocalRope != nil {
+		p.windows.Cos, p.windows.Sin = tables(c.LocalRope)
 	}
 	return p
 }
@@ -50,10 +67,8 @@ func (p places) layer(i int) nn.Place {
 // totals returns how many tokens each row has, stored ones included.
 func totals(in Input, kv *Cache) []int {
 	lens := slices.Clone(in.lens())
-	if kv != nil {
-		for b := range lens {
-			lens[b] += kv.Lens[b]
-		}
+	for b := range lens {
+		lens[b] += kv.Lens[b]
 	}
 	return lens
 }
@@ -61,55 +76,16 @@ func totals(in Input, kv *Cache) []int {
 // positions returns the position of each token, [B, T], or [1, T] where rows agree.
 func positions(in Input, kv *Cache) tensor.Tensor {
 	b, t := in.IDs.Dim(0), in.IDs.Dim(1)
-	switch {
-	case in.Pos.Defined():
-		return in.Pos
-	case in.Seg.Defined():
-		return tensor.Ints(restart(in.Seg.Ints(), t), b, t).OnDevice(in.IDs.Device())
-	case kv.filled():
-		pos := make([]int, 0, b*t)
-		for _, n := range kv.Lens {
-			for i := range t {
-				pos = append(pos, n+i)
-			}
-		}
-		return tensor.Ints(pos, b, t).OnDevice(in.IDs.Device())
+	if !kv.filled() {
+		return tensor.Arange(t, in.IDs.Device()).Unsqueeze(0) // [1, T]
 	}
-	return tensor.Arange(t, in.IDs.Device()).Unsqueeze(0) // [1, T]
-}
-
-// restart counts from 0 at the beginning of every row of t tokens and wherever the document changes.
-func restart(seg []int, t int) []int {
-	pos := make([]int, len(seg))
-	for i := range seg {
-		if i%t != 0 && seg[i] == seg[i-1] {
-			pos[i] = pos[i-1] + 1
+	pos := make([]int, 0, b*t)
+	for _, n := range kv.Lens {
+		for i := range t {
+			pos = append(pos, n+i)
 		}
 	}
-	return pos
-}
-
-// masks returns where the tokens of a batch may look, [B or 1, 1, T, T], for layers without and with a window;
-// absent where plain causal attention does it, which is faster.
-func masks(c *Config, in Input) (full, windows tensor.Tensor) {
-	t := in.IDs.Dim(1)
-	narrow := c.Window > 0 && t > c.Window
-	if !narrow && !in.Seg.Defined() {
-		return full, windows
-	}
-	k := tensor.Arange(t, in.IDs.Device())
-	q := k.Unsqueeze(-1)
-	causal := q.GeTensor(k).Unsqueeze(0).Unsqueeze(0) // [1, 1, T, T]
-	if in.Seg.Defined() {
-		same := in.Seg.Unsqueeze(1).Unsqueeze(-1).EqTensor(in.Seg.Unsqueeze(1).Unsqueeze(1)) // [B, 1, T, T]
-		causal = causal.And(same)
-		full = causal
-	}
-	windows = causal
-	if narrow {
-		windows = causal.And(q.Sub(k).Lt(float64(c.Window)))
-	}
-	return full, windows
+	return tensor.Ints(pos, b, t).OnDevice(in.IDs.Device())
 }
 
 // slotMasks returns where new tokens at pos [B, T] may look among s cache slots, of which slot i holds a row's

@@ -23,7 +23,6 @@ type Attention struct {
 	HeadDim int     // K
 	Scale   float64 // what q·k is multiplied by
 	Softcap float64 // c in c·tanh(score/c); 0 is none
-	Window  int     // a token sees itself and Window-1 before it; 0 sees all
 }
 
 // Place is what attention must know of a batch besides its hidden states.
@@ -34,6 +33,10 @@ type Place struct {
 	// Extend stores new keys and values [B, G, T, K] and returns all to attend to [B, G, S, K]; nil without
 	// a cache.
 	Extend func(k, v tensor.Tensor) (tensor.Tensor, tensor.Tensor)
+
+	// Rows lay out a line of tokens, B = 1, in place of Mask and Extend; nil if the batch is a rectangle.
+	Rows   *tensor.Rows
+	Window int // of Rows: a token sees itself and Window-1 before it; 0 sees all
 }
 
 // Forward maps x [B, T, D] to [B, T, D].
@@ -47,12 +50,50 @@ func (a *Attention) Forward(x tensor.Tensor, at Place) tensor.Tensor {
 		k, v = at.Extend(k, v) // [B, G, S, K]
 	}
 	var y tensor.Tensor // [B, H, T, K]
-	if a.Softcap > 0 {
-		y = a.capped(q, k, v, at.Mask)
-	} else {
-		y = tensor.Attention(q, k, v, at.Mask, !at.Mask.Defined(), a.Scale)
+	switch {
+	case at.Rows == nil:
+		y = a.attend(q, k, v, at.Mask)
+	case tensor.HasRows(q):
+		y = tensor.AttentionRows(q, k, v, at.Rows, at.Window, a.Scale, a.Softcap)
+	default:
+		y = a.rectangles(q, k, v, at)
 	}
 	return a.O.Forward(y.Transpose(1, 2).Reshape(b, t, a.Q.Out)) // [B, T, D]
+}
+
+// attend is attention of q [B, H, T, K] to k, v [B, G, S, K].
+func (a *Attention) attend(q, k, v, mask tensor.Tensor) tensor.Tensor {
+	if a.Softcap > 0 {
+		return a.capped(q, k, v, mask)
+	}
+	return tensor.Attention(q, k, v, mask, !mask.Defined(), a.Scale)
+}
+
+// rectangles is attention within rows where libtorch's kernels have to do it, which know rectangles alone.
+func (a *Attention) rectangles(q, k, v tensor.Tensor, at Place) tensor.Tensor {
+	all, back := at.Rows.Rectangles()
+	var parts []tensor.Tensor
+	for _, r := range all {
+		slots := tensor.Ints(r.Slots, len(r.Slots)).OnDevice(q.Device())
+		cut := func(x tensor.Tensor) tensor.Tensor { // [1, n, N, K] to [R, n, W, K]
+			return x.Squeeze(0).IndexSelect(1, slots).Reshape(x.Dim(1), r.Rows, r.Width, a.HeadDim).Transpose(0, 1)
+		}
+		y := a.attend(cut(q), cut(k), cut(v), Band(r.Width, at.Window, q.Device()))           // [R, H, W, K]
+		parts = append(parts, y.Transpose(0, 1).Reshape(q.Dim(1), r.Rows*r.Width, a.HeadDim)) // [H, R·W, K]
+	}
+	index := tensor.Ints(back, len(back)).OnDevice(q.Device())
+	return tensor.Cat(1, parts...).IndexSelect(1, index).Unsqueeze(0) // [1, H, N, K]
+}
+
+// Band is the mask of n tokens that see window of them, themselves included; absent where causal attention does it,
+// which is faster.
+func Band(n, window int, dev tensor.Device) (mask tensor.Tensor) {
+	if window == 0 || n <= window {
+		return mask
+	}
+	k := tensor.Arange(n, dev)
+	q := k.Unsqueeze(-1)
+	return q.GeTensor(k).And(q.Sub(k).Lt(float64(window))).Unsqueeze(0).Unsqueeze(0) // [1, 1, T, T]
 }
 
 // heads cuts y [B, T, n·K] into heads [B, n, T, K].

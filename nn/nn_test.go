@@ -146,3 +146,34 @@ func TestYarnScale(t *testing.T) {
 	assert.Equal(t, 1.0, nn.YarnScale(40, 1, 1))
 	assert.InDelta(t, (0.1*0.707*math.Log(40)+1)/(0.1*math.Log(40)+1), nn.YarnScale(40, 0.707, 1), 1e-12)
 }
+
+// TestAttentionRectangles: devices without the kernel for rows pad them, and get the same; float64 stands for them here.
+func TestAttentionRectangles(t *testing.T) {
+	for _, window := range []int{0, 3} {
+		for _, softcap := range []float64{0, 0.8} {
+			run(t, func() {
+				const d, k = 8, 4
+				// Two rows of 7 that share four tokens, and one of two.
+				rows := tensor.NewRows([]int{0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 7, 8, 9, 10, 11}, []int{0, 7, 14, 16}, []int{7, 3, 2}, []int{0, 2, 3})
+				of := func(dt tensor.DType) []tensor.Tensor {
+					leaf := func(seed uint64, shape ...int) tensor.Tensor {
+						return tensor.Randn(seed, shape...).To(dt).Detach().RequireGrad(true)
+					}
+					a := &nn.Attention{Q: nn.NewLinear(d, 4*k, false), K: nn.NewLinear(d, 2*k, false), V: nn.NewLinear(d, 2*k, false), O: nn.NewLinear(4*k, d, false), HeadDim: k, Scale: 0.5, Softcap: softcap}
+					a.Q.Weight, a.K.Weight, a.V.Weight, a.O.Weight = leaf(1, 4*k, d), leaf(2, 2*k, d), leaf(3, 2*k, d), leaf(4, d, 4*k)
+					rope := nn.Rope{Kind: nn.RopeDefault, Dim: k, Theta: 100}
+					cos, sin := rope.Tables(tensor.Ints([]int{0, 1, 2, 3, 4, 5, 6, 4, 5, 6, 0, 1}, 1, 12), nil)
+					x := leaf(5, 1, 12, d)
+					y := a.Forward(x, nn.Place{Cos: cos, Sin: sin, Rows: rows, Window: window})
+					tensor.Backward(y.Square().Sum())
+					return []tensor.Tensor{y.Detach(), x.Grad(), a.K.Weight.Grad(), a.V.Weight.Grad()}
+				}
+				want, got := of(tensor.Float64), of(tensor.Float32)
+				for i := range want {
+					worst := want[i].Sub(got[i].To(tensor.Float64)).Abs().Max().Item() / want[i].Abs().Max().Item()
+					assert.Less(t, worst, 1e-5, "window %d, cap %v, output %d", window, softcap, i)
+				}
+			})
+		}
+	}
+}

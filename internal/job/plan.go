@@ -61,6 +61,9 @@ type planner struct {
 	elem int64 // bytes of a weight in memory
 	cpu  bool
 
+	// shorter and spread say how many tokens less than the longest a row costs on the average, and their deviation.
+	shorter, spread float64
+
 	stored int64 // largest file of weights that is converted while it is loaded
 	mixed  int64 // most that the members of a soup take while it is mixed
 }

@@ -66,6 +66,7 @@ func (o *AIHFOptions) longestRows(p *planner, enc *data.Encoder) (rows aihfRows,
 	rows = aihfRows{int64(whole.MaxLength), int64(whole.MaxLength), int64(enc.MaxLength)}
 	pair, err := longestSide(p, &o.Data, whole)
 	rows.pair = int64(pair)
+	defer func() { p.shorter, p.spread = 0, 0 }() // rows of three kinds have no one average
 	if err != nil || len(o.Demos) == 0 {
 		return rows, err
 	}
@@ -112,7 +113,7 @@ func (o *AIHFOptions) planAlternation() (*Plan, error) {
 	micro, parts := microBatch(&trainers.Common{BatchSize: pairs, MicroBatchSize: o.MicroBatchSize})
 	t := max(rows.pair, rows.demo, rows.prompt+int64(o.MaxNewTokens))
 	p.update("reward model's updates", func(r PlanRole) bool { return r.Role == rewardRole },
-		PlanItem{"activations", p.activations(p.trained, 2*micro*t, t, o.GradientCheckpointing) + o.spare(p.planner, untied(p.trained), parts)})
+		PlanItem{"activations", p.activations(p.trained, 2*micro, t, o.GradientCheckpointing) + o.spare(p.planner, untied(p.trained), parts)})
 	p.learning()
 	p.saving()
 	return &p.Plan, nil

@@ -6,6 +6,7 @@ package job
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 
 	"salsa/data"
@@ -25,15 +26,14 @@ func PlanSFT(_ context.Context, o *SFTOptions) (*Plan, error) {
 	p.Rows = assumed("rows", t)
 	if o.Packing {
 		p.Rows = fmt.Sprintf("packed rows of %d tokens", t)
-	} else if t, err = longest(p, &o.Data, t, enc.SFT, func(x data.Example) int { return len(x.IDs) }); err != nil {
+	} else if t, err = longest(p, &o.Data, t, enc.SFT, exampleSize); err != nil {
 		return nil, err
 	}
 	p.learner("model", dir, cfg.Declared(), &o.LoRA, false)
 	micro, parts := microBatch(&o.Common)
 	p.phase("load", p.weights(), p.loadWork(cfg)...)
-	n := micro * int64(t)
-	p.learn(PlanItem{"activations", p.activations(cfg, n, int64(t), o.GradientCheckpointing)},
-		PlanItem{"log-probabilities", p.head(cfg, n, true) + o.spare(p, cfg, parts)})
+	p.learn(PlanItem{"activations", p.activations(cfg, micro, int64(t), o.GradientCheckpointing)},
+		PlanItem{"log-probabilities", p.head(cfg, p.tokens(micro, int64(t)), true) + o.spare(p, cfg, parts)})
 	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(cfg)})
 	return &p.Plan, nil
 }
@@ -51,7 +51,7 @@ func PlanReward(_ context.Context, o *RewardOptions) (*Plan, error) {
 	p.learner("reward model", o.Model, cfg.DeclaredScorer(), &o.LoRA, false)
 	micro, parts := microBatch(&o.Common)
 	p.phase("load", p.weights(), p.loadWork(cfg)...)
-	p.learn(PlanItem{"activations", p.activations(cfg, 2*micro*int64(t), int64(t), o.GradientCheckpointing) + o.spare(p, untied(cfg), parts)})
+	p.learn(PlanItem{"activations", p.activations(cfg, 2*micro, int64(t), o.GradientCheckpointing) + o.spare(p, untied(cfg), parts)})
 	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(cfg)})
 	return &p.Plan, nil
 }
@@ -89,8 +89,9 @@ func assumed(what string, n int) string {
 	return fmt.Sprintf("%s of %d tokens, the most that --max-length and the context allow", what, n)
 }
 
-// longest is the length of the longest row of --data, or limit if no data is named.
-func longest[T data.Example | data.Pair | data.Prompt](p *planner, d *Data, limit int, f func(*data.Row) (T, error), length func(T) int) (int, error) {
+// longest is the length of the longest row of --data, or limit if no data is named. It also notes what rows cost on the
+// average; size gives a row's length, and how many tokens are computed for each of its sides.
+func longest[T data.Example | data.Pair | data.Prompt](p *planner, d *Data, limit int, f func(*data.Row) (T, error), size func(T) (length int, cost float64)) (int, error) {
 	if len(d.Data) == 0 {
 		return limit, nil
 	}
@@ -98,13 +99,16 @@ func longest[T data.Example | data.Pair | data.Prompt](p *planner, d *Data, limi
 	if err != nil {
 		return 0, err
 	}
-	most := 0
+	most, sum, squares, n := 0, 0.0, 0.0, float64(len(rows))
 	for _, row := range rows {
-		most = max(most, length(row))
+		length, cost := size(row)
+		most = max(most, length)
+		sum, squares = sum+cost, squares+cost*cost
 	}
 	if most == 0 {
 		return 0, fault.Inputf("%s: no row is left after encoding; check --max-length and --overlong", strings.Join(d.Data, ", "))
 	}
+	p.shorter, p.spread = float64(most)-sum/n, math.Sqrt(max(0, squares/n-sum/n*sum/n))
 	what, _, _ := strings.Cut(p.Rows, " ")
 	p.Rows = fmt.Sprintf("%s of up to %d tokens, the longest of --data", what, most)
 	return most, nil
@@ -113,10 +117,18 @@ func longest[T data.Example | data.Pair | data.Prompt](p *planner, d *Data, limi
 // longestSide is the length of the longest completion of a pair, with its prompt, and says so in the plan's rows.
 func longestSide(p *planner, d *Data, enc *data.Encoder) (int, error) {
 	p.Rows = assumed("rows", enc.MaxLength)
-	return longest(p, d, enc.MaxLength, enc.Pair, pairLength)
+	return longest(p, d, enc.MaxLength, enc.Pair, pairSize)
 }
 
-func pairLength(x data.Pair) int { return max(len(x.Chosen.IDs), len(x.Rejected.IDs)) }
+func exampleSize(x data.Example) (int, float64) { return len(x.IDs), float64(len(x.IDs)) }
+
+func promptSize(x data.Prompt) (int, float64) { return len(x.IDs), float64(len(x.IDs)) }
+
+// pairSize counts what the sides of a pair begin with once.
+func pairSize(x data.Pair) (int, float64) {
+	a, b := x.Chosen.IDs, x.Rejected.IDs
+	return max(len(a), len(b)), float64(models.LineTokens([][]int{a, b})) / 2
+}
 
 // microBatch returns how many sequences are computed at once and in how many parts a batch is.
 func microBatch(c *trainers.Common) (size, parts int64) {

@@ -40,7 +40,7 @@ func (o *DPOOptions) planPairs(p *planner, cfg *models.Config, t int64, beside .
 	}
 	work, head := int64(0), int64(0)
 	for _, x := range append(beside, pairs) {
-		work, head = max(work, p.activations(cfg, x.rows*x.t, x.t, o.GradientCheckpointing)), max(head, p.head(cfg, x.rows*x.t, true))
+		work, head = max(work, p.activations(cfg, x.rows, x.t, o.GradientCheckpointing)), max(head, p.head(cfg, x.rows*x.t, true))
 	}
 	p.learn(PlanItem{"activations", work}, PlanItem{"log-probabilities", head + o.spare(p, cfg, parts+int64(len(beside)))})
 	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(cfg)})
@@ -58,7 +58,7 @@ func (o *DPOOptions) planReference(p *planner, cfg *models.Config, x microRows) 
 	}
 	weights := parameters(cfg.Declared()) * p.elem
 	n := x.rows * x.t
-	work := []PlanItem{{"reference", weights}, {"forward pass", p.forward(cfg, n, x.t)}, {"log-probabilities", p.head(cfg, n, false)}}
+	work := []PlanItem{{"reference", weights}, {"forward pass", p.forward(cfg, x.rows, x.t)}, {"log-probabilities", p.head(cfg, n, false)}}
 	if len(ref.Dirs) > 1 && p.cpu { // the members' pages are mapped while the soup is mixed
 		work = append(work, PlanItem{"soup members", int64(len(ref.Dirs)) * weights})
 	}

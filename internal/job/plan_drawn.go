@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 
-	"salsa/data"
 	"salsa/models"
 	"salsa/soup"
 )
@@ -41,7 +40,7 @@ func planDrawn(command string, dpo *DPOOptions, d *Data, fresh, inFlight int, re
 		return nil, err
 	}
 	base.Rows = assumed("prompts", enc.MaxLength)
-	prompt, err := longest(base, d, enc.MaxLength, enc.Prompt, func(x data.Prompt) int { return len(x.IDs) })
+	prompt, err := longest(base, d, enc.MaxLength, enc.Prompt, promptSize)
 	base.Rows += fmt.Sprintf(" and completions of %d", fresh)
 	return &drawnPlan{planner: base, dpo: dpo, policy: cfg, prompt: int64(prompt), fresh: int64(fresh), inFlight: int64(inFlight)}, err
 }
@@ -64,7 +63,7 @@ func (p *drawnPlan) draw(phase string, logProbs bool, add func() ([]*models.Conf
 	t := p.prompt + p.fresh
 	items := p.drawing(p.policy, p.inFlight, p.prompt, p.fresh)
 	for _, cfg := range configs {
-		items[1].Bytes = max(items[1].Bytes, p.forward(cfg, p.inFlight*t, t))
+		items[1].Bytes = max(items[1].Bytes, p.forward(cfg, p.inFlight, t))
 	}
 	if logProbs {
 		items = append(items, PlanItem{"log-probabilities", p.head(p.policy, p.inFlight*p.fresh, false)})

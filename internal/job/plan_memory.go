@@ -6,6 +6,8 @@ package job
 // heads, V vocabulary, L layers, T tokens of a row, n tokens of a micro-batch (rows · T), s bytes of an element.
 
 import (
+	"math"
+
 	"salsa/models"
 	"salsa/tensor"
 )
@@ -25,13 +27,16 @@ type layer struct {
 }
 
 // layerOf counts a layer's tensors for rows of t tokens. Saved are the input and output of both norms (4D), rotated
-// queries and keys, values (Q + 2G), attention's result in two layouts (2Q), and of the MLP gate, its activation, up
-// and their product (4I); norms and attention keep statistics in float32. Alive in the forward pass are also queries
+// queries and keys, values and attention's result (2Q + 2G), and of the MLP gate, its activation, up and their product
+// (4I); norms and attention keep statistics in float32. Alive in the forward pass are also queries
 // and keys before rotation and the outputs of both halves.
 func (p *planner) layerOf(c *models.Config, t int64) layer {
 	d, i, q, g := int64(c.Hidden), int64(c.Inner), int64(c.Heads*c.HeadDim), int64(c.KVHeads*c.HeadDim)
 	h := int64(c.Heads)
-	saved := 4*d + 3*q + 2*g + 4*i
+	saved := 4*d + 2*q + 2*g + 4*i
+	if !p.cpu {
+		saved += q // attention's result in another layout
+	}
 	if c.Family == "Gemma2" || c.Family == "Gemma3" || c.Family == "Gemma3Text" {
 		saved += 2 * d // what the two norms behind attention and MLP take in
 	}
@@ -41,11 +46,12 @@ func (p *planner) layerOf(c *models.Config, t int64) layer {
 	all := saved + q + g + 2*d
 	bytes := layer{saved: saved*p.elem + 4*(2+h), all: all*p.elem + 4*(2+h)}
 	switch {
+	case p.cpu: // the kernel for rows of a line keeps nothing else
 	case c.AttentionSoftcap > 0:
 		// Scores exist: tanh's and soft-max's results are kept, and keys and values spread over the query heads.
 		bytes.saved += h*t*(p.elem+4) + 2*q*p.elem
 		bytes.all += 7*h*t*4 + 2*q*p.elem
-	case c.Heads != c.KVHeads && (p.cpu || p.elem == 4):
+	case c.Heads != c.KVHeads && p.elem == 4:
 		// No fused kernel takes shared key-value heads here: the probabilities are kept, and keys and values spread.
 		bytes.saved += h*t*p.elem + 2*q*p.elem
 		bytes.all += 3*h*t*p.elem + 3*q*p.elem
@@ -53,14 +59,23 @@ func (p *planner) layerOf(c *models.Config, t int64) layer {
 	return bytes
 }
 
-// forward is the peak of a pass without gradients over n tokens in rows of t: one layer is alive at a time.
-func (p *planner) forward(c *models.Config, n, t int64) int64 {
+// tokens is how many are computed of so many rows of up to t tokens: neither padding nor what rows begin with alike.
+// Batches of longer rows than the average come up: two deviations are a margin for them.
+func (p *planner) tokens(rows, t int64) int64 {
+	less := p.shorter - 2*p.spread/math.Sqrt(float64(rows))
+	return rows*t - int64(float64(rows)*max(0, min(less, float64(t-1))))
+}
+
+// forward is the peak of a pass without gradients over rows of up to t tokens: one layer is alive at a time.
+func (p *planner) forward(c *models.Config, rows, t int64) int64 {
+	n := p.tokens(rows, t)
 	return n * (p.layerOf(c, t).all + 2*int64(c.Hidden)*p.elem)
 }
 
 // activations is the peak of a pass with gradients: what all layers keep, and on top the gradients inside one layer.
 // With checkpointing all layers keep their inputs alone, and one of them everything.
-func (p *planner) activations(c *models.Config, n, t int64, checkpointing bool) int64 {
+func (p *planner) activations(c *models.Config, rows, t int64, checkpointing bool) int64 {
+	n := p.tokens(rows, t)
 	one, layers, ends := p.layerOf(c, t), int64(c.Layers), 3*int64(c.Hidden)*p.elem
 	if checkpointing {
 		return n * (layers*int64(c.Hidden)*p.elem + one.saved + one.all + ends)
@@ -107,7 +122,7 @@ func (p *planner) cache(c *models.Config, rows, t int64) int64 {
 // decode is the peak of one new token for each of rows with t tokens: the scores and, where key-value heads are shared,
 // keys and values of one layer spread over the query heads; then the logits, with the sampler's copies in float64.
 func (p *planner) decode(c *models.Config, rows, t int64) int64 {
-	attention := p.forward(c, rows, t)
+	attention := rows * (p.layerOf(c, t).all + 2*int64(c.Hidden)*p.elem)
 	if c.Heads != c.KVHeads && (p.cpu || p.elem == 4) {
 		attention += 3 * rows * t * int64(c.Heads*c.HeadDim) * p.elem
 	}

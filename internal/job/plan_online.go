@@ -198,7 +198,7 @@ func (p *onlinePlan) ofData() error {
 	if o.longestPrompt != nil {
 		prompt, err = o.longestPrompt(p.planner, p.enc)
 	} else {
-		prompt, err = longest(p.planner, &o.Data, p.enc.MaxLength, p.enc.Prompt, func(x data.Prompt) int { return len(x.IDs) })
+		prompt, err = longest(p.planner, &o.Data, p.enc.MaxLength, p.enc.Prompt, promptSize)
 	}
 	p.Rows += fmt.Sprintf(" and completions of %d", o.set.MaxNewTokens)
 	p.prompt = int64(prompt)
@@ -224,18 +224,18 @@ func (p *onlinePlan) rollout() {
 	scoring, _ := microBatch(&set.Common)
 	read := int64(0)
 	for _, cfg := range configs {
-		read = max(read, p.forward(cfg, scoring*t, t))
+		read = max(read, p.forward(cfg, scoring, t))
 	}
 	if p.guide != nil {
 		long := t + p.advice()
-		read = max(read, p.forward(p.guide, scoring*long, long))
+		read = max(read, p.forward(p.guide, scoring, long))
 	}
 	p.phase("score", p.resident(), PlanItem{"forward pass", read}, PlanItem{"log-probabilities", p.head(p.policy, scoring*fresh, false)})
 }
 
 // drawing is what rows completions of fresh tokens each take while they are drawn.
 func (p *planner) drawing(cfg *models.Config, rows, prompt, fresh int64) []PlanItem {
-	prefill := p.forward(cfg, rows*prompt, prompt)
+	prefill := p.forward(cfg, rows, prompt)
 	t := prompt + fresh
 	return []PlanItem{{"key-value cache", p.cache(cfg, rows, t)}, {"forward pass", max(prefill, p.decode(cfg, rows, t))}}
 }
@@ -254,10 +254,10 @@ func (p *onlinePlan) learning() {
 	fresh := int64(set.MaxNewTokens)
 	t := p.prompt + fresh
 	micro, parts := microBatch(&trainers.Common{BatchSize: set.BatchSize / set.MiniBatches, MicroBatchSize: set.MicroBatchSize})
-	items := []PlanItem{{"policy's activations", p.activations(p.policy, micro*t, t, o.GradientCheckpointing)}}
+	items := []PlanItem{{"policy's activations", p.activations(p.policy, micro, t, o.GradientCheckpointing)}}
 	spare := o.spare(p.planner, p.policy, parts)
 	if p.value != nil {
-		items = append(items, PlanItem{"value network's activations", p.activations(p.value, micro*t, t, o.GradientCheckpointing)})
+		items = append(items, PlanItem{"value network's activations", p.activations(p.value, micro, t, o.GradientCheckpointing)})
 		spare += o.spare(p.planner, untied(p.value), parts)
 	}
 	items = append(items, PlanItem{"log-probabilities", p.head(p.policy, micro*fresh, true) + spare})

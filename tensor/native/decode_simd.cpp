@@ -13,6 +13,7 @@ namespace sn {
 namespace base {
 #define VL 4
 #include "decode_kernels.h"
+#include "attention_kernels.h"
 #undef VL
 }  // namespace base
 
@@ -22,6 +23,7 @@ namespace base {
 namespace avx2 {
 #define VL 8
 #include "decode_kernels.h"
+#include "attention_kernels.h"
 #undef VL
 }  // namespace avx2
 #pragma GCC pop_options
@@ -31,6 +33,7 @@ namespace avx2 {
 namespace avx512 {
 #define VL 16
 #include "decode_kernels.h"
+#include "attention_kernels.h"
 #undef VL
 }  // namespace avx512
 #pragma GCC pop_options
@@ -41,6 +44,7 @@ namespace avx512_bf16 {
 #define VL 16
 #define SN_DOT_BF16
 #include "decode_kernels.h"
+#include "attention_kernels.h"
 #undef SN_DOT_BF16
 #undef VL
 }  // namespace avx512_bf16
@@ -54,7 +58,12 @@ struct Set {
   Kernels<float> f32;
   Kernels<bf16> half;
   DrawKernels draw;
+  AttentionKernels<float> attention_f32;
+  AttentionKernels<bf16> attention_half;
 };
+
+#define SN_SET(NAME) \
+  Set{NAME::kernels<float>(), NAME::kernels<bf16>(), NAME::draw_kernels(), NAME::attention_kernels<float>(), NAME::attention_kernels<bf16>()}
 
 const Set& chosen() {
   static const Set set = [] {
@@ -63,12 +72,12 @@ const Set& chosen() {
     bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                 __builtin_cpu_supports("avx512dq");
     if (wide && __builtin_cpu_supports("avx512bf16"))
-      return Set{avx512_bf16::kernels<float>(), avx512_bf16::kernels<bf16>(), avx512_bf16::draw_kernels()};
-    if (wide) return Set{avx512::kernels<float>(), avx512::kernels<bf16>(), avx512::draw_kernels()};
+      return SN_SET(avx512_bf16);
+    if (wide) return SN_SET(avx512);
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-      return Set{avx2::kernels<float>(), avx2::kernels<bf16>(), avx2::draw_kernels()};
+      return SN_SET(avx2);
 #endif
-    return Set{base::kernels<float>(), base::kernels<bf16>(), base::draw_kernels()};
+    return SN_SET(base);
   }();
   return set;
 }
@@ -84,6 +93,14 @@ const Kernels<bf16>& kernels<bf16>() {
   return chosen().half;
 }
 const DrawKernels& draw_kernels() { return chosen().draw; }
+template <>
+const AttentionKernels<float>& attention_kernels<float>() {
+  return chosen().attention_f32;
+}
+template <>
+const AttentionKernels<bf16>& attention_kernels<bf16>() {
+  return chosen().attention_half;
+}
 
 float to_float(float x) { return x; }
 float to_float(bf16 x) { return base::widen(x); }

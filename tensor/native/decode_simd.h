@@ -34,6 +34,41 @@ struct DrawKernels {
 };
 const DrawKernels& draw_kernels();
 
+// AttentionRows are the rows of a line of tokens. Row r sees the tokens slots[starts[r]] to slots[starts[r+1]-1], in this
+// order; the last own[r] of them are its queries. A window of 0 is none.
+struct AttentionRows {
+  const int64_t *slots, *starts, *own;
+  int64_t window;
+};
+
+// AttentionHeads say where each head of each token lies, in elements; the elements of one lie side by side.
+template <class T>
+struct AttentionHeads {
+  T* p;
+  int64_t head, token;
+};
+
+// AttentionJob is what all heads of all rows have in common; see attention.hpp.
+template <class T>
+struct AttentionJob {
+  AttentionRows rows;
+  int64_t tokens, K, share;  // of the line; of a head; query heads to one of k and v
+  float scale, cap;
+  AttentionHeads<T> q, k, v, o, g, dq;  // g is the gradient of o
+  float* lse;                           // [H, tokens]
+  AttentionHeads<float> dk, dv;         // by query head
+};
+
+template <class T>
+struct AttentionKernels {
+  int64_t (*scratch)(int64_t longest, int64_t K, bool back);  // floats that a call needs
+  void (*forward)(const AttentionJob<T>& job, int64_t row, int64_t head, float* scratch);
+  void (*backward)(const AttentionJob<T>& job, int64_t row, int64_t head, float* scratch);
+};
+
+template <class T>
+const AttentionKernels<T>& attention_kernels();
+
 // Narrowing and widening outside the kernels.
 float to_float(float x);
 float to_float(bf16 x);

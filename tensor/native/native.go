@@ -189,6 +189,14 @@ func Attention(q, k, v, mask libtch.Ctensor, causal bool, scale float64, gqa boo
 	return tensorOf(out), err
 }
 
+// AttentionRows is attention over the rows of a line, which slots, starts, own and trees lay out; window and softcap of
+// 0 are none.
+func AttentionRows(q, k, v libtch.Ctensor, rows [4]libtch.Ctensor, window int, scale, softcap float64) (libtch.Ctensor, error) {
+	var out C.sn_tensor
+	err := check(C.sn_attention_rows(&out, handle(q), handle(k), handle(v), handles(rows[:]), C.int64_t(window), C.double(scale), C.double(softcap)))
+	return tensorOf(out), err
+}
+
 // RMSNorm normalises the last axis; plusOne multiplies by 1 + w as Gemma does.
 func RMSNorm(x, w libtch.Ctensor, eps float64, plusOne bool) (libtch.Ctensor, error) {
 	var out C.sn_tensor

@@ -52,6 +52,10 @@ char* sn_sdpa(sn_tensor* out, sn_tensor q, sn_tensor k, sn_tensor v, sn_tensor m
 char* sn_lincomb(sn_tensor dst, sn_tensor* src, const double* weights, int n);
 char* sn_all_finite(sn_tensor t, int* yes);
 
+// attention.hpp: rows are the four int64 tensors slots, starts, own and trees
+char* sn_attention_rows(sn_tensor* out, sn_tensor q, sn_tensor k, sn_tensor v, sn_tensor* rows, int64_t window,
+                        double scale, double cap);
+
 // sample.hpp: drawing tokens
 char* sn_sample(sn_tensor* out, sn_tensor logits, const double* u, double temperature, int64_t top_k,
                 double top_p, double min_p);

@@ -1,0 +1,80 @@
+package models_test
+
+// What is computed of a batch: padding is not, and what rows begin with alike is, once.
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"salsa/models"
+	"salsa/nn"
+	"salsa/tensor"
+)
+
+// branches are rows of which some begin alike: two answers to a prompt, one of them longer, a row and its beginning, and
+// rows that share too little.
+var branches = [][]int{
+	{1, 5, 9, 7, 3, 8, 4, 6, 2, 11, 12},
+	{1, 5, 9, 7, 3, 8, 4, 6, 2, 13, 14, 15, 16, 17},
+	{1, 5, 9, 20, 21},
+	{1, 5, 9, 7, 3, 8, 4, 6, 2},
+	{1, 5, 9, 7, 3, 8, 4, 6, 22, 23},
+	{1},
+}
+
+func TestLineComputesOnce(t *testing.T) {
+	run(t, func() {
+		c := load(t, "testdata/llama-gqa", float32CPU).Config()
+		assert.Equal(t, 11+5+5+0+2+1, models.Computed(c, models.Collate(branches)))
+		packed, _ := models.Pack([][][]int{{branches[0], branches[2]}, {branches[1]}})
+		assert.Equal(t, 11+5+5, models.Computed(c, packed), "of documents too")
+		packed.Pos = packed.Pos.AddScalar(3).To(tensor.Int64)
+		assert.Equal(t, 11+5+5, models.Computed(c, packed))
+		assert.Equal(t, 1, models.Computed(c, models.Collate([][]int{{}, {}})), "something of a batch of nothing")
+	})
+}
+
+// TestLineEqualsRows holds states and gradients of a batch to those of its rows, one after the other.
+func TestLineEqualsRows(t *testing.T) {
+	eachKind(t, func(t *testing.T, dir string, _ golden) {
+		m := load(t, dir, models.Options{DType: tensor.Float32, Device: tensor.CPU, Train: true})
+		var params []tensor.Tensor
+		for p := range nn.Params(m) {
+			params = append(params, *p.Tensor)
+		}
+		grads := func(batches [][][]int) (logps []float64, out []tensor.Tensor) {
+			for _, rows := range batches {
+				lp := models.LogProbs(m, models.Collate(rows), models.TargetsOf(rows, nil), 1).LogP
+				tensor.Backward(lp.Mul(lp).Sum())
+				logps = append(logps, lp.Float64s()...)
+			}
+			for _, p := range params {
+				out = append(out, p.Grad().Detach().MulScalar(1))
+			}
+			tensor.ZeroGrads(params)
+			return logps, out
+		}
+		rows := branches[:5]
+		want, each := grads([][][]int{rows[:1], rows[1:2], rows[2:3], rows[3:4], rows[4:]})
+		got, joined := grads([][][]int{rows})
+		assert.InDeltaSlice(t, want, got, 2e-5)
+		for i := range each {
+			scale := max(1, each[i].Abs().Max().Item())
+			assert.Less(t, maxDiff(each[i], joined[i])/scale, 2e-5, "parameter %d", i)
+		}
+	})
+}
+
+// TestLineIsExact: the companions of a row change none of its bits where products are not blocked otherwise for them.
+func TestLineIsExact(t *testing.T) {
+	run(t, func() {
+		m := load(t, "testdata/llama-gqa", float32CPU)
+		h := m.Hidden(models.Collate(branches), nil)                   // [B, T, D]
+		again := m.Hidden(models.Collate(slices.Clone(branches)), nil) // the same batch
+		require.Equal(t, h.Float64s(), again.Float64s())
+		assert.Equal(t, h.Select(0, 0).Narrow(0, 0, 9).Float64s(), h.Select(0, 1).Narrow(0, 0, 9).Float64s(), "one state, not two equal ones")
+	})
+}
