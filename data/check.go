@@ -49,9 +49,10 @@ type CheckReport struct {
 	Leaks       int      `json:"leaks"`   // whose prompt is also in the evaluation data
 	LeakAt      []string `json:"leak_at"` // the first few, "train.jsonl:3 = eval.jsonl:7"
 	Bad         int      `json:"bad"`     // that cannot be encoded
-	BadAt       []string `json:"bad_at"`  // the first few errors
+	BadAt       []string `json:"bad_at"`  // the first few errors; one that rows share is there once, with their number
 	Shown       *Example `json:"-"`       // one row to look at
 
+	firstBad  string
 	tok       Tokenizer
 	sequences []int
 	prompts   []int
@@ -73,11 +74,11 @@ func Check(rows, eval []Row, enc *Encoder, show int) (*CheckReport, error) {
 	r := &CheckReport{Detected: Detected(rows), Rows: len(rows), MaxLength: enc.MaxLength, tok: enc.Tok}
 	free := *enc // measures without policies
 	free.MaxLength, free.Empty = 0, EmptyKeep
+	bad := causes{rows: map[string]int{}}
 	for i := range rows {
 		sequences, err := encodeAny(&free, &rows[i])
 		if err != nil {
-			r.Bad++
-			r.BadAt = appendListed(r.BadAt, err.Error())
+			bad.add(rows[i].At(), err.Error())
 			continue
 		}
 		r.measure(enc, sequences)
@@ -87,7 +88,43 @@ func Check(rows, eval []Row, enc *Encoder, show int) (*CheckReport, error) {
 	}
 	r.Sequence, r.Prompt, r.Completion = spread(r.sequences), spread(r.prompts), spread(r.replies)
 	r.compare(rows, eval)
+	r.Bad, r.BadAt, r.firstBad = bad.total, bad.list(), bad.firstError()
 	return r, nil
+}
+
+// causes gathers errors of rows that differ in nothing but the row.
+type causes struct {
+	total int
+	first []string       // the error of the first row of each of the listed causes
+	keys  []string       // their causes
+	rows  map[string]int // with a cause
+}
+
+// add takes the error of the row at a place.
+func (c *causes) add(at, text string) {
+	cause := strings.TrimPrefix(text, at)
+	c.total++
+	if c.rows[cause]++; c.rows[cause] == 1 && len(c.first) < listed {
+		c.first, c.keys = append(c.first, text), append(c.keys, cause)
+	}
+}
+
+// list says each cause once.
+func (c *causes) list() (out []string) {
+	for i, text := range c.first {
+		if n := c.rows[c.keys[i]]; n > 1 {
+			text += fmt.Sprintf(" (%d rows)", n)
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+func (c *causes) firstError() string {
+	if len(c.first) == 0 {
+		return ""
+	}
+	return c.first[0]
 }
 
 func appendListed(list []string, item string) []string {
@@ -205,7 +242,7 @@ func rowKey(row *Row) [32]byte {
 func (r *CheckReport) Err() error {
 	var errs []string
 	if r.Bad > 0 {
-		errs = append(errs, fmt.Sprintf("%d of %d rows cannot be used, the first: %s", r.Bad, r.Rows, r.BadAt[0]))
+		errs = append(errs, fmt.Sprintf("%d of %d rows cannot be used, the first: %s", r.Bad, r.Rows, r.firstBad))
 	}
 	if r.Targets > 0 && r.NoStop == r.Rows-r.Bad {
 		errs = append(errs, "no completion ends in a stop token, so the model would never learn to stop; let eos be added or name the stop token")

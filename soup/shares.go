@@ -20,6 +20,7 @@ func Fixed(weights ...float64) Shares { return func(string) []float64 { return w
 // LayerRule gives the weights that it matches shares of their own.
 type LayerRule struct {
 	Text    string // as it was written, for messages
+	Which   string // its left side
 	Weights []float64
 	match   func(name string) bool
 }
@@ -46,7 +47,7 @@ func ParseLayerRule(text string, n int, extrapolate bool) (LayerRule, error) {
 		v, _ := strconv.ParseFloat(strings.TrimSpace(w), 64)
 		given = append(given, v)
 	}
-	rule := LayerRule{Text: text}
+	rule := LayerRule{Text: text, Which: which}
 	var err error
 	if rule.Weights, err = Weights(given, n, extrapolate); err != nil {
 		return rule, fault.Inputf("layer weights %q: %w", text, err)
@@ -93,19 +94,28 @@ func ByLayer(rules []LayerRule, rest []float64) Shares {
 	}
 }
 
+// Decided counts the weights that each rule decides about, the first that matches; the last count is of those that no rule
+// matches.
+func (m *Members) Decided(rules []LayerRule) []int {
+	counts := make([]int, len(rules)+1)
+	for _, name := range m.Checkpoints[0].Names() {
+		i := slices.IndexFunc(rules, func(r LayerRule) bool { return r.match(name) })
+		if i < 0 {
+			i = len(rules)
+		}
+		counts[i]++
+	}
+	return counts
+}
+
 // CheckRules refuses a rule that decides about no weight of the members: its left side is misspelt, or rules before it
 // match all that it does.
 func (m *Members) CheckRules(rules []LayerRule) error {
-	used := make([]bool, len(rules))
-	for _, name := range m.Checkpoints[0].Names() {
-		if i := slices.IndexFunc(rules, func(r LayerRule) bool { return r.match(name) }); i >= 0 {
-			used[i] = true
-		}
-	}
-	for i, ok := range used {
-		if !ok {
+	counts := m.Decided(rules)
+	for i, r := range rules {
+		if counts[i] == 0 {
 			return fault.Inputf("layer weights %q decide about no weight of %s, whose weights are named as %s is, or earlier rules come first; see them with salsa inspect",
-				rules[i].Text, m.Checkpoints[0].Dir, m.Checkpoints[0].Names()[1])
+				r.Text, m.Checkpoints[0].Dir, m.Checkpoints[0].Names()[1])
 		}
 	}
 	return nil

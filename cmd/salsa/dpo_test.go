@@ -47,16 +47,7 @@ func (f dpoFixture) run(t *testing.T, out string, args ...string) (scalars map[s
 	t.Helper()
 	all := append([]string{"dpo", "--model", f.model, "--data", f.pairs, "--out", filepath.Join(f.dir, out), "--json", "--threads", "1",
 		"--batch-size", "2", "--epochs", "2", "--learning-rate", "0.001"}, args...)
-	said, err := os.CreateTemp(f.dir, "stderr-*")
-	require.NoError(t, err)
-	defer said.Close()
-	real := os.Stderr
-	os.Stderr = said // jobs tell there what they do
-	code, stdout, stderr := salsa(t, newRootCmd(), all...)
-	os.Stderr = real
-	notes, err := os.ReadFile(said.Name())
-	require.NoError(t, err)
-	stderr += string(notes)
+	code, stdout, stderr := salsaAloud(t, all...)
 	if code == 0 {
 		lines := strings.Split(strings.TrimSpace(stdout), "\n")
 		require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-1]), &scalars))

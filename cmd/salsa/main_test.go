@@ -75,6 +75,21 @@ func salsa(t *testing.T, root *cobra.Command, args ...string) (code int, stdout,
 	return code, out.String(), errs.String()
 }
 
+// salsaAloud runs a command line and returns with its errors what the job itself has said on standard error.
+func salsaAloud(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	said, err := os.CreateTemp(t.TempDir(), "stderr-*")
+	require.NoError(t, err)
+	defer said.Close()
+	real := os.Stderr
+	os.Stderr = said // jobs tell there what they do
+	code, stdout, stderr = salsa(t, newRootCmd(), args...)
+	os.Stderr = real
+	notes, err := os.ReadFile(said.Name())
+	require.NoError(t, err)
+	return code, stdout, stderr + string(notes)
+}
+
 func TestCommandLine(t *testing.T) {
 	ok := func(context.Context, *trainOptions) error { return nil }
 	for _, c := range []struct {

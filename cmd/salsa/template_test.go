@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"salsa/internal/fault"
 	"salsa/models"
 
 	"github.com/stretchr/testify/assert"
@@ -92,4 +93,29 @@ func TestTemplateChangedAfterTraining(t *testing.T) {
 	mistake{line: dpo, says: []string{"other/chat_template.jinja has another", "copy the one that the model in"}}.try(t)
 	require.NoError(t, os.WriteFile(filepath.Join(other, models.RecordFile), []byte("{"), 0o644))
 	mistake{line: dpo, says: []string{"other/salsa.json: cannot be read"}}.try(t)
+}
+
+// A soup carries one template, so its members must have learnt one.
+func TestSoupOfTemplates(t *testing.T) {
+	w, out := theWorld(), t.TempDir()
+	one, two := w.chatSFT(t, "alpaca"), w.chatSFT(t, "zephyr")
+	code, _, errs := salsaAloud(t, w.args("soup --out "+out+"/a @sft1 "+one+" "+two)...)
+	assert.Equal(t, fault.ExitInput, code)
+	assert.Contains(t, errs, "zephyr/salsa.json has another chat template")
+	assert.Contains(t, errs, "give --allow-template-mismatch")
+	assert.NoDirExists(t, out+"/a")
+	code, _, errs = salsaAloud(t, w.args("soup --allow-template-mismatch --out "+out+"/b "+one+" "+two)...)
+	require.Equal(t, fault.ExitOK, code, errs)
+	assert.Contains(t, errs, "note: "+two)
+	assert.Equal(t, recordIn(t, one), recordIn(t, out+"/b"))
+	code, _, errs = salsaAloud(t, w.args("soup --out "+out+"/c "+one+" @sft1")...) // which knows none
+	require.Equal(t, fault.ExitOK, code, errs)
+}
+
+// Rules by layer are told with the weights that they decide about.
+func TestSoupTellsSharesOfLayers(t *testing.T) {
+	w, out := theWorld(), t.TempDir()
+	code, _, errs := salsaAloud(t, w.args("soup --out "+out+"/a --layer-weights layers.0=3,1 --layer-weights lm_head|embed=0,1 @sft1 @sft2")...)
+	require.Equal(t, fault.ExitOK, code, errs)
+	assert.Regexp(t, `(?s)layers\.0, 9 weights:\nsalsa: 0\.7500 × [^\n]*sft1\nsalsa: 0\.2500 × .*lm_head\|embed, \d weights?:\nsalsa: 0\.0000 × .*all others, \d+ weights:\nsalsa: 0\.5000`, errs)
 }

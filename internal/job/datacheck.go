@@ -24,6 +24,7 @@ type DataCheckOptions struct {
 	Data      []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"rows to check"`
 	EvalData  []string `yaml:"eval_data" input:"path" arg:"FILES" help:"evaluation rows, whose prompts must not be among --data"`
 	MaxLength int      `yaml:"max_length" help:"longest sequence; 0: the model's context" unit:"tokens" check:">=0"`
+	Template  string   `yaml:"chat_template" arg:"NAME" help:"format of chat messages, as in salsa sft: alpaca, chatml, gemma, llama2, llama3, mistral, plain or zephyr; empty: the one that lies with the tokenizer"`
 	Split     string   `yaml:"separator" help:"text between the documents of a .txt file; empty: blank lines"`
 	Row       int      `yaml:"row" help:"row whose tokens are shown, coloured by whether they are targets of the loss" check:">=1"`
 	HTML      string   `yaml:"html" arg:"FILE" help:"write the report as a web page too" hash:"-"`
@@ -96,7 +97,14 @@ func (o *DataCheckOptions) encoder() (*data.Encoder, error) {
 	if enc.Tok == nil {
 		return nil, fault.Inputf("%s: holds no tokenizer; copy tokenizer.json there, or give --tokenizer", o.Model)
 	}
-	return enc, needStops(o.Model, enc)
+	if err := needStops(o.Model, enc); err != nil || o.Template == "" {
+		return enc, err
+	}
+	tok, err := loadTokenizer(o.Model)
+	if err != nil {
+		return nil, err
+	}
+	return enc, useBuiltin(o.Template, tok, enc)
 }
 
 // tokenizerEncoder builds an encoder without a model: its one stop token is the tokenizer's eos.
@@ -127,6 +135,9 @@ func (o *DataCheckOptions) tokenizerEncoder() (*data.Encoder, error) {
 	}
 	enc := data.NewEncoder(tok, bos, eos)
 	enc.MaxLength = o.MaxLength
+	if o.Template != "" {
+		return enc, useBuiltin(o.Template, tok, enc)
+	}
 	enc.Template, err = data.LoadTemplate(dir)
 	if errors.Is(err, data.ErrNoTemplate) {
 		err = nil

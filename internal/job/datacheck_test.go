@@ -105,3 +105,25 @@ func TestDataCheckRefuses(t *testing.T) {
 	assert.Error(t, (&job.DataCheckOptions{Model: "a", EOS: "b"}).Validate())
 	assert.NoError(t, (&job.DataCheckOptions{Tokenizer: "a", EOS: "b"}).Validate())
 }
+
+// Messages without a template are one error, however many rows have them; with --chat-template they are checked.
+func TestDataCheckOfChats(t *testing.T) {
+	dir := demoFolder(t)
+	chat := `{"messages":[{"role":"user","content":"hot"},{"role":"assistant","content":" bean"}]}`
+	rows := writeLines(t, chat, chat, `{"prompt":"a","completion":" bean"}`, chat)
+	o := job.DataCheckOptions{Model: dir, Data: []string{rows}, Row: 1}
+	r, err := job.DataCheck(context.Background(), &o)
+	require.ErrorContains(t, err, "3 of 4 rows cannot be used, the first: "+rows+":1: messages")
+	require.Len(t, r.BadAt, 1)
+	assert.Regexp(t, `rows.jsonl:1: messages .*--chat-template .* \(3 rows\)$`, r.BadAt[0])
+	byTokenizer := job.DataCheckOptions{Tokenizer: filepath.Join(dir, "tokenizer.json"), EOS: demo.EOSToken, Data: []string{rows}, Row: 1}
+	for _, o := range []job.DataCheckOptions{o, byTokenizer} {
+		o.Template = "chatml"
+		r, err = job.DataCheck(context.Background(), &o)
+		require.NoError(t, err)
+		assert.Zero(t, r.Bad)
+		o.Template = "chatlm"
+		_, err = job.DataCheck(context.Background(), &o)
+		require.ErrorContains(t, err, "no chat template \"chatlm\"; choose one of alpaca, chatml")
+	}
+}

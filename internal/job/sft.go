@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"salsa/data"
+	"salsa/data/tokenizer"
 	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
 	"salsa/models"
@@ -113,6 +114,11 @@ func (o *SFTOptions) addTemplate(enc *data.Encoder, dir string) error {
 	if tok == nil {
 		return fault.Inputf("--chat-template %s: %s has no tokenizer; copy one there", o.ChatTemplate, dir)
 	}
+	return useBuiltin(o.ChatTemplate, tok, enc)
+}
+
+// useBuiltin gives the encoder a template by its name, with the special tokens that enc knows of tok.
+func useBuiltin(name string, tok *tokenizer.Tokenizer, enc *data.Encoder) (err error) {
 	tokens := map[string]string{}
 	if text, ok := tok.Token(enc.BOS); ok {
 		tokens["bos_token"] = text
@@ -120,7 +126,7 @@ func (o *SFTOptions) addTemplate(enc *data.Encoder, dir string) error {
 	if text, ok := tok.Token(enc.EOS); ok {
 		tokens["eos_token"] = text
 	}
-	enc.Template, err = data.BuiltinTemplate(o.ChatTemplate, tokens)
+	enc.Template, err = data.BuiltinTemplate(name, tokens)
 	return err
 }
 

@@ -18,18 +18,20 @@ import (
 
 // SoupOptions are the options of `salsa soup`.
 type SoupOptions struct {
-	Members        []string  `yaml:"members" required:"true" input:"path" arg:"DIRS" help:"folders to mix, language or reward models; also the arguments of the command"`
-	Out            string    `yaml:"out" required:"true" arg:"DIR" help:"folder of the soup" hash:"-"`
-	Method         string    `yaml:"method" enum:"linear,slerp,task_arithmetic,ties,dare_linear,dare_ties,model_stock,greedy,ema" help:"how weights are combined"`
-	Weights        []float64 `yaml:"weights" help:"share of each member, scaled to sum to 1; empty: equal shares"`
-	Extrapolate    bool      `yaml:"extrapolate" help:"allow shares, --t and --liti outside [0, 1]"`
-	StoreDType     string    `yaml:"store_dtype" enum:"member,float32,bfloat16,float16" help:"type of the weights on disk"`
-	MaxShardMB     int       `yaml:"max_shard_mb" help:"size of a weights file; 0: one file" unit:"MB" check:">=0"`
-	MethodOptions  `group:"Methods"`
-	SweepOptions   `group:"Measuring"`
-	MeasureOptions `group:"Measuring"`
-	ProbeOptions   `group:"Measuring"`
-	Base           `group:"Machine"`
+	Members     []string  `yaml:"members" required:"true" input:"path" arg:"DIRS" help:"folders to mix, language or reward models; also the arguments of the command"`
+	Out         string    `yaml:"out" required:"true" arg:"DIR" help:"folder of the soup" hash:"-"`
+	Method      string    `yaml:"method" enum:"linear,slerp,task_arithmetic,ties,dare_linear,dare_ties,model_stock,greedy,ema" help:"how weights are combined"`
+	Weights     []float64 `yaml:"weights" help:"share of each member, scaled to sum to 1; empty: equal shares"`
+	Extrapolate bool      `yaml:"extrapolate" help:"allow shares, --t and --liti outside [0, 1]"`
+	StoreDType  string    `yaml:"store_dtype" enum:"member,float32,bfloat16,float16" help:"type of the weights on disk"`
+	// The name is that of the commands that train, whose rows are compared too.
+	AllowTemplateMismatch bool `yaml:"allow_template_mismatch" help:"mix members although they were trained with different chat templates; the soup carries what lies in the first one's folder" hash:"-"`
+	MaxShardMB            int  `yaml:"max_shard_mb" help:"size of a weights file; 0: one file" unit:"MB" check:">=0"`
+	MethodOptions         `group:"Methods"`
+	SweepOptions          `group:"Measuring"`
+	MeasureOptions        `group:"Measuring"`
+	ProbeOptions          `group:"Measuring"`
+	Base                  `group:"Machine"`
 }
 
 // DefaultSoup returns the defaults.
@@ -83,7 +85,9 @@ func (o *SoupOptions) open(plan *soupPlan) (members *soup.Members, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = o.checkTypes(members)
+	if err = o.checkTypes(members); err == nil {
+		err = o.checkTemplates()
+	}
 	if err == nil {
 		err = members.CheckRules(plan.rules)
 	}
@@ -108,11 +112,28 @@ func (o *SoupOptions) checkMeasured() error {
 	return nil
 }
 
-// announce says what goes into the soup.
-func (o *SoupOptions) announce(shares []float64) {
+// announce says what goes into the soup, and where rules give some weights shares of their own, how many they are.
+func (o *SoupOptions) announce(p *soupPlan, members *soup.Members) {
 	if o.Quiet {
 		return
 	}
+	counts := members.Decided(p.rules)
+	for i, r := range p.rules {
+		fmt.Fprintf(os.Stderr, "salsa: %s, %d weights:\n", r.Which, counts[i])
+		o.announceShares(r.Weights)
+	}
+	rest := counts[len(p.rules)]
+	if rest == 0 {
+		return
+	}
+	if len(p.rules) > 0 {
+		fmt.Fprintf(os.Stderr, "salsa: all others, %d weights:\n", rest)
+	}
+	o.announceShares(p.shares)
+}
+
+// announceShares says what share each member has; nil is what the operator finds itself.
+func (o *SoupOptions) announceShares(shares []float64) {
 	for i, dir := range o.Members {
 		if shares == nil {
 			fmt.Fprintf(os.Stderr, "salsa: %s of %s\n", o.Method, dir)
@@ -120,6 +141,31 @@ func (o *SoupOptions) announce(shares []float64) {
 		}
 		fmt.Fprintf(os.Stderr, "salsa: %.4f × %s\n", shares[i], dir)
 	}
+}
+
+// checkTemplates refuses members that learnt different chat templates, of which the soup could carry but one.
+func (o *SoupOptions) checkTemplates() error {
+	first, firstAt := "", ""
+	for _, dir := range o.Members {
+		hash, at, err := templateOf(dir)
+		if err != nil {
+			return err
+		}
+		if first == "" {
+			first, firstAt = hash, at
+		}
+		if hash == "" || hash == first {
+			continue
+		}
+		differ := fmt.Sprintf("%s has another chat template (SHA-256 %.12s) than %s (%.12s)", at, hash, firstAt, first)
+		if !o.AllowTemplateMismatch {
+			return fault.Inputf("%s: members that answer to different formats make no soup; mix models that were trained on one, or give --allow-template-mismatch", differ)
+		}
+		if !o.Quiet {
+			fmt.Fprintf(os.Stderr, "salsa: note: %s; the soup carries what lies in %s\n", differ, o.Members[0])
+		}
+	}
+	return nil
 }
 
 // keep writes a result into the folder of the soup; write carries it over.

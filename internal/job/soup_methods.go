@@ -226,7 +226,7 @@ func (o *SoupOptions) recipe(ctx context.Context, p *soupPlan, members *soup.Mem
 			return nil, err
 		}
 	}
-	o.announce(p.shares)
+	o.announce(p, members)
 	shares := soup.ByLayer(p.rules, p.shares)
 	r = soup.Linear(shares)
 	if p.method.recipe != nil {
