@@ -78,8 +78,15 @@ func (l *loader) errorf(key, format string, args ...any) error {
 func parseJSON(file string, data []byte) (*Tokenizer, error) {
 	l := &loader{file: file, tok: &Tokenizer{}}
 	var layout fileLayout
-	if err := json.Unmarshal(data, &layout); err != nil {
+	short, long := data, map[string]json.RawMessage(nil)
+	if json.Valid(data) {
+		short, long = cut(data, "model")
+	}
+	if err := json.Unmarshal(short, &layout); err != nil {
 		return nil, l.errorf("JSON", "%v", jsonPlace(data, err))
+	}
+	if m, there := long["model"]; there {
+		layout.Model = m
 	}
 	if layout.Version != nil && *layout.Version != "1.0" {
 		return nil, l.errorf("version", "%q is not supported: only \"1.0\" is", *layout.Version)

@@ -13,32 +13,33 @@ const maxID = 1 << 24
 
 // modelOptions is the "model" section of a BPE tokenizer.
 type modelOptions struct {
-	Type                    string           `json:"type"`
-	Dropout                 *float64         `json:"dropout"`
-	UnkToken                *string          `json:"unk_token"`
-	ContinuingSubwordPrefix *string          `json:"continuing_subword_prefix"`
-	EndOfWordSuffix         *string          `json:"end_of_word_suffix"`
-	FuseUnk                 *bool            `json:"fuse_unk"`
-	ByteFallback            *bool            `json:"byte_fallback"`
-	IgnoreMerges            *bool            `json:"ignore_merges"`
-	Vocab                   map[string]int64 `json:"vocab"`
-	Merges                  json.RawMessage  `json:"merges"`
+	Type                    string          `json:"type"`
+	Dropout                 *float64        `json:"dropout"`
+	UnkToken                *string         `json:"unk_token"`
+	ContinuingSubwordPrefix *string         `json:"continuing_subword_prefix"`
+	EndOfWordSuffix         *string         `json:"end_of_word_suffix"`
+	FuseUnk                 *bool           `json:"fuse_unk"`
+	ByteFallback            *bool           `json:"byte_fallback"`
+	IgnoreMerges            *bool           `json:"ignore_merges"`
+	Vocab                   json.RawMessage `json:"vocab"`
+	Merges                  json.RawMessage `json:"merges"`
 }
 
 func (l *loader) loadModel(layout *fileLayout) error {
 	if isNull(layout.Model) {
 		return l.errorf("model", "is missing")
 	}
-	kind, err := l.typeOf("model", layout.Model)
-	if err != nil {
-		return err
-	}
-	if kind != "BPE" && kind != "" {
-		return l.errorf("model.type", "%q is not supported: only BPE is", kind)
-	}
 	var opt modelOptions
-	if err := l.options("model", layout.Model, &opt); err != nil {
-		return err
+	short, long := cut(layout.Model, "vocab", "merges")
+	if wrong := l.options("model", short, &opt); wrong != nil {
+		kind, err := l.typeOf("model", short) // another type has other keys
+		if err != nil || kind == "BPE" || kind == "" {
+			return wrong
+		}
+		opt.Type = kind
+	}
+	if opt.Type != "BPE" && opt.Type != "" {
+		return l.errorf("model.type", "%q is not supported: only BPE is", opt.Type)
 	}
 	for key, value := range map[string]*string{
 		"model.continuing_subword_prefix": opt.ContinuingSubwordPrefix,
@@ -51,7 +52,13 @@ func (l *loader) loadModel(layout *fileLayout) error {
 	if opt.Dropout != nil && *opt.Dropout != 0 {
 		return l.errorf("model.dropout", "%g is not supported: set it to null", *opt.Dropout)
 	}
-	if opt.Vocab == nil || isNull(opt.Merges) {
+	if v, there := long["vocab"]; there {
+		opt.Vocab = v
+	}
+	if v, there := long["merges"]; there {
+		opt.Merges = v
+	}
+	if isNull(opt.Vocab) || isNull(opt.Merges) {
 		return l.errorf("model", "needs \"vocab\" and \"merges\"")
 	}
 	m := &model{
@@ -61,7 +68,11 @@ func (l *loader) loadModel(layout *fileLayout) error {
 		ignoreMerges: opt.IgnoreMerges != nil && *opt.IgnoreMerges,
 	}
 	l.tok.model = m
-	if err := l.loadVocab(m, opt.Vocab); err != nil {
+	entries, err := l.vocabEntries(opt.Vocab)
+	if err != nil {
+		return err
+	}
+	if err := l.loadVocab(m, entries); err != nil {
 		return err
 	}
 	if opt.UnkToken != nil {
@@ -78,33 +89,38 @@ func (l *loader) loadModel(layout *fileLayout) error {
 	return l.loadMerges(m, pairs)
 }
 
-func (l *loader) loadVocab(m *model, vocab map[string]int64) error {
+func (l *loader) loadVocab(m *model, entries []entry) error {
 	size := int64(0)
-	for tok, id := range vocab {
-		if id < 0 || id >= maxID {
-			return l.errorf("model.vocab", "id %d of %q is outside 0..%d", id, tok, maxID-1)
+	m.ids = make(map[string]int32, len(entries))
+	for _, e := range entries {
+		if e.id < 0 || e.id >= maxID {
+			return l.errorf("model.vocab", "id %d of %q is outside 0..%d", e.id, e.token, maxID-1)
 		}
-		size = max(size, id+1)
+		size = max(size, e.id+1)
+		m.ids[e.token] = int32(e.id)
 	}
-	m.ids = make(map[string]int32, len(vocab))
 	m.tokens = make([]string, size)
 	m.present = make([]bool, size)
-	for tok, id := range vocab {
+	again := len(m.ids) < len(entries) // of a token that is there twice the last one counts
+	for _, e := range entries {
+		tok, id := e.token, e.id
+		if again && (m.ids[tok] != int32(id) || m.present[id] && m.tokens[id] == tok) {
+			continue
+		}
 		if m.present[id] {
 			first, second := min(tok, m.tokens[id]), max(tok, m.tokens[id])
 			return l.errorf("model.vocab", "id %d belongs to both %q and %q", id, first, second)
 		}
-		m.ids[tok], m.tokens[id], m.present[id] = int32(id), tok, true
+		m.tokens[id], m.present[id] = tok, true
 	}
 	return nil
 }
 
 // mergePairs reads the merges, a list of "a b" or of ["a", "b"].
 func (l *loader) mergePairs(raw json.RawMessage) ([][2]string, error) {
-	var pairs [][]string
-	if err := json.Unmarshal(raw, &pairs); err == nil {
-		out := make([][2]string, len(pairs))
-		for i, p := range pairs {
+	if lists, ok := mergeLists(raw); ok {
+		out := make([][2]string, len(lists))
+		for i, p := range lists {
 			if len(p) != 2 {
 				return nil, l.errorf(mergeKey(i), "has %d parts, not 2", len(p))
 			}
@@ -112,8 +128,8 @@ func (l *loader) mergePairs(raw json.RawMessage) ([][2]string, error) {
 		}
 		return out, nil
 	}
-	var lines []string
-	if err := json.Unmarshal(raw, &lines); err != nil {
+	lines, ok := mergeLines(raw)
+	if !ok {
 		return nil, l.errorf("model.merges", "is neither a list of strings nor of pairs of strings")
 	}
 	out := make([][2]string, 0, len(lines))

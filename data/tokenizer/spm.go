@@ -60,11 +60,11 @@ func (l *loader) checkSPM(spm *spmModel) error {
 
 // spmVocab builds the model: any two pieces whose concatenation is a piece can be joined, best score first.
 func (l *loader) spmVocab(spm *spmModel) error {
-	vocab := make(map[string]int64, len(spm.pieces))
+	seen, vocab := make(map[string]bool, len(spm.pieces)), make([]entry, len(spm.pieces))
 	m := &model{unk: missing, fuseUnk: true, byteFallback: spm.byteFallback}
 	for id, p := range spm.pieces {
 		key := fmt.Sprintf("pieces[%d]", id)
-		if _, again := vocab[p.text]; again || p.text == "" || !utf8.ValidString(p.text) {
+		if seen[p.text] || p.text == "" || !utf8.ValidString(p.text) {
 			return l.errorf(key, "%q is empty, not UTF-8 or listed twice", p.text)
 		}
 		if p.kind == pieceUnused || p.kind > pieceByte {
@@ -73,7 +73,7 @@ func (l *loader) spmVocab(spm *spmModel) error {
 		if p.kind == pieceUnknown {
 			m.unk = int32(id)
 		}
-		vocab[p.text] = int64(id)
+		seen[p.text], vocab[id] = true, entry{p.text, int64(id)}
 	}
 	if m.unk == missing {
 		return l.errorf("pieces", "no piece is of type UNKNOWN")
