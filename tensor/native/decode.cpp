@@ -150,8 +150,7 @@ void Plan<T>::rotate_and_store(int64_t i, int64_t layer) {
     float *kh = row + qd + a * K, *vh = row + qd + kd + a * K;
     if (l.w[SN_K_NORM]) k.norm_wide(kh, kh, l.w[SN_K_NORM], K, c.eps, c.plus_one);
     k.rotate(kc + ((s->rows[i] * c.kv_heads + a) * S + s->slots[i]) * K, kh, co, si, K);
-    T* to = vc + ((s->rows[i] * c.kv_heads + a) * T_ + s->slots[i]) * K;
-    for (int64_t j = 0; j < K; j++) to[j] = from_float<T>(vh[j]);
+    k.pack(vc + ((s->rows[i] * c.kv_heads + a) * T_ + s->slots[i]) * K, vh, K);
   }
 }
 
@@ -222,7 +221,7 @@ template <class T>
 void Plan<T>::add(int64_t i, const T* post) {
   float *to = &x[i * c.hidden], *from = &o[i * c.hidden];
   if (post) k.norm_wide(from, from, post, c.hidden, c.eps, c.plus_one);
-  for (int64_t j = 0; j < c.hidden; j++) to[j] = to_float(from_float<T>(to[j] + to_float(from_float<T>(from[j]))));
+  k.add(to, from, c.hidden);
 }
 
 template <class T>

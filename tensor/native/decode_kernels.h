@@ -37,6 +37,9 @@ static inline vf load_part(const T* p, int64_t n) {
   for (int64_t i = 0; i < n; i++) part[i] = p[i];
   return load(part);
 }
+#if defined(__x86_64__) && VL == 16
+static inline vf load_part(const float* p, int64_t n) { return (vf)_mm512_maskz_loadu_ps(__mmask16((1u << n) - 1), p); }
+#endif
 static inline void store_part(float* p, vf v, int64_t n) {
   for (int64_t i = 0; i < n; i++) p[i] = v[i];
 }
@@ -75,24 +78,23 @@ static inline vf fold(vf a, vf b) {
   return __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, high);
 }
 
-// sums returns the sum of each of VL vectors, in the order of the vectors.
-template <int N>
+// Sums<N, M> adds up the lanes of M vectors, M a divisor of N: with N = VL, lane i of the result is the sum of vector i mod M.
+template <int N, int M>
 struct Sums {
   static inline vf of(const vf* a) {
-    vf half[N / 2];
-    for (int i = 0; i < N / 2; i++) half[i] = fold<N / 2>(a[2 * i], a[2 * i + 1]);
-    return Sums<N / 2>::of(half);
+    constexpr int H = M > 1 ? M / 2 : 1;
+    vf half[H];
+#pragma GCC unroll 16
+    for (int i = 0; i < H; i++) half[i] = fold<N / 2>(a[2 * i % M], a[(2 * i + 1) % M]);
+    return Sums<N / 2, H>::of(half);
   }
 };
 template <>
-struct Sums<1> {
+struct Sums<1, 1> {
   static inline vf of(const vf* a) { return a[0]; }
 };
 
-static inline float sum(vf v) {
-  vf all[VL] = {v};
-  return Sums<VL>::of(all)[0];
-}
+static inline float sum(vf v) { return Sums<VL, 1>::of(&v)[0]; }
 
 static inline vf vmax(vf a, vf b) { return a > b ? a : b; }
 static inline vf vmin(vf a, vf b) { return a < b ? a : b; }
@@ -117,79 +119,140 @@ static inline vf vexp(vf x) {
   return x < -87.3f ? vf{} : p * (vf)bits;
 }
 
-// Tile is the products of R rows of w and C rows of x, R·C <= VL.
+// Ahead draws memory in before it is wanted: rows of w, ld apart, a line at each step, or line by line one stretch.
+template <class T>
+struct Ahead {
+#ifdef SN_DOT_BF16
+  static constexpr int64_t line = VL * 4 / sizeof(T);  // of one step
+#else
+  static constexpr int64_t line = VL;
+#endif
+  const T* p;
+  int64_t step, ld;
+
+  template <int P>
+  inline void ask() {
+#pragma GCC unroll 16
+    for (int r = 0; r < P; r++) __builtin_prefetch(p + r * ld);
+    p += step;
+  }
+};
+
+// Tile is the products of R rows of w and C rows of x, R·C a divisor of VL. Its loops are unrolled by name: a sum whose
+// place is computed would live in memory.
 template <class T, int R, int C>
 struct Tile {
   vf acc[R][C];
 
-  // Adds K products to each sum; ahead is how far behind a row of w the memory lies that is wanted next.
-  inline void run(const T* w, int64_t ldw, const T* x, int64_t ldx, int64_t K, int64_t ahead) {
+  // Adds K products to each sum, and asks at each step for P lines of what is wanted next.
+  template <int P>
+  inline void run(const T* w, int64_t ldw, const T* x, int64_t ldx, int64_t K, Ahead<T> next) {
+#pragma GCC unroll 16
     for (int r = 0; r < R; r++)
+#pragma GCC unroll 16
       for (int c = 0; c < C; c++) acc[r][c] = vf{};
-    int64_t k = from(w, ldw, x, ldx, K, ahead);
+    int64_t k = from<P>(w, ldw, x, ldx, K, next);
     for (; k + VL <= K; k += VL) {
       vf a[C];
+#pragma GCC unroll 16
       for (int c = 0; c < C; c++) a[c] = load(x + c * ldx + k);
+      next.template ask<P>();
+#pragma GCC unroll 16
       for (int r = 0; r < R; r++) {
         vf b = load(w + r * ldw + k);
-        __builtin_prefetch(w + r * ldw + k + ahead);
+#pragma GCC unroll 16
         for (int c = 0; c < C; c++) acc[r][c] = madd(a[c], b, acc[r][c]);
       }
     }
     if (k == K) return;
-    for (int r = 0; r < R; r++)
-      for (int c = 0; c < C; c++) acc[r][c] = madd(load_part(x + c * ldx + k, K - k), load_part(w + r * ldw + k, K - k), acc[r][c]);
+    vf a[C];
+#pragma GCC unroll 16
+    for (int c = 0; c < C; c++) a[c] = load_part(x + c * ldx + k, K - k);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) {
+      vf b = load_part(w + r * ldw + k, K - k);
+#pragma GCC unroll 16
+      for (int c = 0; c < C; c++) acc[r][c] = madd(a[c], b, acc[r][c]);
+    }
   }
 
 #ifdef SN_DOT_BF16
   // The processor's own products of pairs; returns how far it came.
-  inline int64_t from(const bf16* w, int64_t ldw, const bf16* x, int64_t ldx, int64_t K, int64_t ahead) {
+  template <int P>
+  inline int64_t from(const bf16* w, int64_t ldw, const bf16* x, int64_t ldx, int64_t K, Ahead<T>& next) {
     int64_t k = 0;
     for (; k + 2 * VL <= K; k += 2 * VL) {
       __m512bh a[C];
+#pragma GCC unroll 16
       for (int c = 0; c < C; c++) a[c] = (__m512bh)_mm512_loadu_si512(x + c * ldx + k);
+      next.template ask<P>();
+#pragma GCC unroll 16
       for (int r = 0; r < R; r++) {
         __m512bh b = (__m512bh)_mm512_loadu_si512(w + r * ldw + k);
-        __builtin_prefetch(w + r * ldw + k + ahead);
+#pragma GCC unroll 16
         for (int c = 0; c < C; c++) acc[r][c] = (vf)_mm512_dpbf16_ps((__m512)acc[r][c], a[c], b);
       }
     }
     return k;
   }
 #else
-  inline int64_t from(const bf16*, int64_t, const bf16*, int64_t, int64_t, int64_t) { return 0; }
+  template <int P>
+  inline int64_t from(const bf16*, int64_t, const bf16*, int64_t, int64_t, Ahead<T>&) {
+    return 0;
+  }
 #endif
-  inline int64_t from(const float*, int64_t, const float*, int64_t, int64_t, int64_t) { return 0; }
+  template <int P>
+  inline int64_t from(const float*, int64_t, const float*, int64_t, int64_t, Ahead<T>&) {
+    return 0;
+  }
 
   // Writes the sums to y[c·ldy + r].
   inline void put(float* y, int64_t ldy) {
-    vf all[VL] = {};
-    for (int c = 0; c < C; c++)
-      for (int r = 0; r < R; r++) all[c * R + r] = acc[r][c];
-    vf s = Sums<VL>::of(all);
-    for (int c = 0; c < C; c++)
-      for (int r = 0; r < R; r++) y[c * ldy + r] = s[c * R + r];
+    vf all[R * C];
+#pragma GCC unroll 16
+    for (int i = 0; i < R * C; i++) all[i] = acc[i % R][i / R];
+    vf s = Sums<VL, R * C>::of(all);
+#pragma GCC unroll 16
+    for (int i = 0; i < R * C; i++) y[i / R * ldy + i % R] = s[i];
   }
 };
 
-template <class T, int R, int C>
-static inline void tile(float* y, int64_t ldy, const T* x, int64_t ldx, const T* w, int64_t ldw, int64_t K, int64_t ahead) {
+template <int P, class T, int R, int C>
+static inline void tile(float* y, int64_t ldy, const T* x, int64_t ldx, const T* w, int64_t ldw, int64_t K, Ahead<T> next) {
   Tile<T, R, C> t;
-  t.run(w, ldw, x, ldx, K, ahead);
+  t.template run<P>(w, ldw, x, ldx, K, next);
   t.put(y, ldy);
 }
 
-// R rows of w by n rows of x.
+// R rows of w by n rows of x. The next R rows of w are drawn in meanwhile, each tile of the rows asking for its share:
+// asking for all of them each time costs a fifth of the speed where the weights are near, and asking at once most of it
+// where they are far.
 template <class T, int R>
 static inline void strip(float* y, int64_t ldy, const T* x, int64_t ldx, int64_t n, const T* w, int64_t ldw, int64_t K, int64_t ahead) {
   constexpr int C = VL / R;
-  int64_t c = 0;
-  for (; c + C <= n; c += C) tile<T, R, C>(y + c * ldy, ldy, x + c * ldx, ldx, w, ldw, K, ahead);
+  int64_t c = 0, whole = n / C;
+  Ahead<T> next{w + ahead, 0, ldw};
+  if (whole >= R) {
+    next.step = (R * Ahead<T>::line + whole - 1) / whole;
+    for (; c + C <= n; c += C) {
+      tile<1, T, R, C>(y + c * ldy, ldy, x + c * ldx, ldx, w, ldw, K, next);
+      next.p += K / Ahead<T>::line * next.step;
+    }
+  } else if (whole > 1) {
+    next.step = R / 2 * Ahead<T>::line;
+    next.ld = Ahead<T>::line;
+    for (; c + C <= n; c += C) {
+      tile<R / 2, T, R, C>(y + c * ldy, ldy, x + c * ldx, ldx, w, ldw, K, next);
+      next.p += K / Ahead<T>::line * next.step;
+    }
+  }
+  next = {w + ahead, Ahead<T>::line, ldw};
+  for (; c + C <= n; c += C) tile<R, T, R, C>(y + c * ldy, ldy, x + c * ldx, ldx, w, ldw, K, next);
   if (C > 2 && c + 2 <= n) {
-    tile<T, R, 2 < C ? 2 : 1>(y + c * ldy, ldy, x + c * ldx, ldx, w, ldw, K, ahead);
+    tile<R, T, R, 2 < C ? 2 : 1>(y + c * ldy, ldy, x + c * ldx, ldx, w, ldw, K, next);
     c += 2;
   }
-  for (; c < n; c++) tile<T, R, 1>(y + c * ldy, ldy, x + c * ldx, ldx, w, ldw, K, ahead);
+  for (; c < n; c++) tile<R, T, R, 1>(y + c * ldy, ldy, x + c * ldx, ldx, w, ldw, K, next);
 }
 
 // y[c·ldy + r] = x[c] · w[r] for n rows of x and m rows of w, K long each.
@@ -222,6 +285,18 @@ static void rms_norm(Y* y, const float* x, const T* w, int64_t n, float eps, boo
   float scale = 1.0f / __builtin_sqrtf(sum(acc) / float(n) + eps);
   for (i = 0; i < n; i++)
     narrow(plus_one ? x[i] * scale * (widen(w[i]) + 1.0f) : round_to<T>(x[i] * scale) * widen(w[i]), &y[i]);
+}
+
+// x += y, each rounded to T as libtorch would store it.
+template <class T>
+static void add(float* x, const float* y, int64_t n) {
+  for (int64_t i = 0; i < n; i++) x[i] = round_to<T>(x[i] + round_to<T>(y[i]));
+}
+
+// y = x rounded to T.
+template <class T>
+static void pack(T* y, const float* x, int64_t n) {
+  for (int64_t i = 0; i < n; i++) narrow(x[i], &y[i]);
 }
 
 // Rotates a head by cos, sin [K/2] (Su et al., arXiv 2104.09864), pairs (i, i + K/2).
@@ -356,6 +431,8 @@ static Kernels<T> kernels() {
   k.finish = finish<T>;
   k.norm = rms_norm<T, T>;
   k.norm_wide = rms_norm<T, float>;
+  k.add = add<T>;
+  k.pack = pack<T>;
   k.rotate = rotate<T>;
   k.exp_all = exp_all;
   k.mix = mix<T>;

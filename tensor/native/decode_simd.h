@@ -15,6 +15,8 @@ struct Kernels {
   void (*finish)(float* y, int64_t ldy, int64_t n, const T* bias, int64_t m);
   void (*norm)(T* y, const float* x, const T* w, int64_t n, float eps, bool plus_one);
   void (*norm_wide)(float* y, const float* x, const T* w, int64_t n, float eps, bool plus_one);
+  void (*add)(float* x, const float* y, int64_t n);
+  void (*pack)(T* y, const float* x, int64_t n);
   void (*rotate)(T* y, const float* x, const float* cos, const float* sin, int64_t K);
   float (*exp_all)(float* p, int64_t n);
   void (*mix)(T* y, const float* p, float total, const T* v, int64_t n, int64_t K);
