@@ -29,17 +29,9 @@ func (l *loader) loadModel(layout *fileLayout) error {
 	if isNull(layout.Model) {
 		return l.errorf("model", "is missing")
 	}
-	var opt modelOptions
-	short, long := cut(layout.Model, "vocab", "merges")
-	if wrong := l.options("model", short, &opt); wrong != nil {
-		kind, err := l.typeOf("model", short) // another type has other keys
-		if err != nil || kind == "BPE" || kind == "" {
-			return wrong
-		}
-		opt.Type = kind
-	}
-	if opt.Type != "BPE" && opt.Type != "" {
-		return l.errorf("model.type", "%q is not supported: only BPE is", opt.Type)
+	opt, err := l.modelOptions(layout.Model)
+	if err != nil {
+		return err
 	}
 	for key, value := range map[string]*string{
 		"model.continuing_subword_prefix": opt.ContinuingSubwordPrefix,
@@ -51,12 +43,6 @@ func (l *loader) loadModel(layout *fileLayout) error {
 	}
 	if opt.Dropout != nil && *opt.Dropout != 0 {
 		return l.errorf("model.dropout", "%g is not supported: set it to null", *opt.Dropout)
-	}
-	if v, there := long["vocab"]; there {
-		opt.Vocab = v
-	}
-	if v, there := long["merges"]; there {
-		opt.Merges = v
 	}
 	if isNull(opt.Vocab) || isNull(opt.Merges) {
 		return l.errorf("model", "needs \"vocab\" and \"merges\"")
@@ -87,6 +73,28 @@ func (l *loader) loadModel(layout *fileLayout) error {
 		return err
 	}
 	return l.loadMerges(m, pairs)
+}
+
+// modelOptions reads the section; its two long parts are cut out first.
+func (l *loader) modelOptions(raw json.RawMessage) (opt modelOptions, err error) {
+	short, long := cut(raw, "vocab", "merges")
+	if wrong := l.options("model", short, &opt); wrong != nil {
+		kind, err := l.typeOf("model", short) // another type has other keys
+		if err != nil || kind == "BPE" || kind == "" {
+			return opt, wrong
+		}
+		opt.Type = kind
+	}
+	if opt.Type != "BPE" && opt.Type != "" {
+		return opt, l.errorf("model.type", "%q is not supported: only BPE is", opt.Type)
+	}
+	if v, there := long["vocab"]; there {
+		opt.Vocab = v
+	}
+	if v, there := long["merges"]; there {
+		opt.Merges = v
+	}
+	return opt, nil
 }
 
 func (l *loader) loadVocab(m *model, entries []entry) error {
