@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -46,6 +47,8 @@ func TestDataWeights(t *testing.T) {
 	} {
 		assert.Contains(t, w.said(t, line), "a=b.jsonl: weight 0.1, 12 to draw from, 10% of the draws", line)
 	}
+	rso := strings.Replace(rsoLine, "@prompts.jsonl", "@prompts.jsonl,"+odd, 1) + tail + out + "/rso"
+	assert.Regexp(t, `a=b.jsonl: weight 0.1, \d+ to draw from, 10% of the draws`, w.said(t, rso), "pairs of that file's prompts")
 	// A file of weight 0 is not even read.
 	w.do(t, "reward --model @sft1 --data @pairs.jsonl,@nothing.jsonl --data-weights 1,0 --max-steps 1 --batch-size 2 --out "+out+"/zero")
 }

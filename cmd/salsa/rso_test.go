@@ -293,6 +293,8 @@ func TestRSOMistakes(t *testing.T) {
 		{"odd", short + "--accept 5", nil, []string{"first-round pairing needs an even number; use 6, or --pairing tournament"}},
 		{"alone", short + "--accept 1", nil, []string{"accept 1: one completion makes no pair", "--select best"}},
 		{"γ", short + "--gamma 0", nil, []string{"gamma 0: scales the loss; use a positive --gamma"}},
+		{"weights", short + "--data-weights 1,2", nil, []string{"2 weights for 1 data file"}},
+		{"weights for nothing", short + "--select best --data-weights 1", nil, []string{"--data-weights weighs what is trained on", "--select best trains nothing"}},
 		{"pairing", short + "--pairing swiss", nil, []string{"first-round, tournament"}},
 		{"loss", short + "--loss ipo", nil, []string{"sigmoid_norm, hinge_norm, hinge"}},
 		{"reward model", strings.Replace(short, "@rm", "@sft2", 1), nil, []string{"sft2"}},

@@ -97,7 +97,7 @@ func PlanRSO(_ context.Context, o *RSOOptions) (*Plan, error) {
 		return nil, err
 	}
 	dpo := o.preference()
-	p, err := planDrawn("rso", dpo, &Data{Data: o.Data, Holdout: o.Holdout}, o.MaxNewTokens, min(o.SampleBatchSize, o.ChunkSize*o.Candidates), append(memberDirs(dpo.Reference), scorer.models.Dirs...)...)
+	p, err := planDrawn("rso", dpo, o.files(), o.MaxNewTokens, min(o.SampleBatchSize, o.ChunkSize*o.Candidates), append(memberDirs(dpo.Reference), scorer.models.Dirs...)...)
 	if err != nil {
 		return nil, err
 	}

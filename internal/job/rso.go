@@ -23,14 +23,15 @@ import (
 
 // RSOOptions are the options of `salsa rso`.
 type RSOOptions struct {
-	Model       string   `yaml:"model" required:"true" input:"path" arg:"DIR" help:"SFT model that the candidates are drawn from and training starts from"`
-	Data        []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"prompts"`
-	Holdout     float64  `yaml:"holdout" help:"share of the prompts that is left out, chosen by each prompt's hash as in salsa sft and salsa reward" check:">=0,<1"`
-	Reference   string   `yaml:"reference" arg:"DIR[,DIR...][@w,w...]" help:"frozen model that the policy is compared with; several folders are averaged into a soup; empty: --model"`
-	Extrapolate bool     `yaml:"extrapolate" help:"allow soup weights outside [0, 1]"`
-	Select      string   `yaml:"select" enum:"rejection,best" help:"rejection: rejection sampling, pairs and training; best: write each prompt's best candidate to best.jsonl for salsa sft (best-of-N, RAFT) and end"`
-	PairsOnly   bool     `yaml:"pairs_only" help:"end when pairs.jsonl is written; the same command without it and with --resume goes on to train" hash:"-"`
-	CacheDir    string   `yaml:"cache_dir" arg:"DIR" help:"folder of the reference's log-probabilities, which runs may share; empty: cache in --out" hash:"-"`
+	Model       string    `yaml:"model" required:"true" input:"path" arg:"DIR" help:"SFT model that the candidates are drawn from and training starts from"`
+	Data        []string  `yaml:"data" required:"true" input:"path" arg:"FILES" help:"prompts"`
+	Weights     []float64 `yaml:"data_weights" arg:"W,W,..." help:"train on pairs of the prompts of these files of --data in these proportions, one per file (0.7,0.3); candidates are drawn for every prompt of a file whose weight is not 0. Empty: every pair once an epoch"`
+	Holdout     float64   `yaml:"holdout" help:"share of the prompts that is left out, chosen by each prompt's hash as in salsa sft and salsa reward" check:">=0,<1"`
+	Reference   string    `yaml:"reference" arg:"DIR[,DIR...][@w,w...]" help:"frozen model that the policy is compared with; several folders are averaged into a soup; empty: --model"`
+	Extrapolate bool      `yaml:"extrapolate" help:"allow soup weights outside [0, 1]"`
+	Select      string    `yaml:"select" enum:"rejection,best" help:"rejection: rejection sampling, pairs and training; best: write each prompt's best candidate to best.jsonl for salsa sft (best-of-N, RAFT) and end"`
+	PairsOnly   bool      `yaml:"pairs_only" help:"end when pairs.jsonl is written; the same command without it and with --resume goes on to train" hash:"-"`
+	CacheDir    string    `yaml:"cache_dir" arg:"DIR" help:"folder of the reference's log-probabilities, which runs may share; empty: cache in --out" hash:"-"`
 	Rewarded
 	TemplateCheck       `group:"Data"`
 	Training            `group:"Run"`
@@ -62,16 +63,27 @@ func (o *RSOOptions) Hides(key string) bool { return key == "empty" }
 
 // Unread implements options.Selective.
 func (o *RSOOptions) Unread(key string) string {
-	if key == "empty" {
+	switch {
+	case key == "empty":
 		return emptyUnread
+	case key == "data_weights" && o.Select == "best":
+		return "weighs what is trained on, and --select best trains nothing; leave it out, or give it to the salsa sft that learns from best.jsonl"
 	}
 	return ""
+}
+
+// files are the prompts' files.
+func (o *RSOOptions) files() *Data {
+	return &Data{Data: o.Data, Weights: o.Weights, Holdout: o.Holdout}
 }
 
 // Validate checks what the tags cannot.
 func (o *RSOOptions) Validate() error {
 	if o.MaxNewTokens == 0 {
 		return fault.Inputf("max_new_tokens 0: a candidate needs a length; give --max-new-tokens at least 1")
+	}
+	if err := o.files().checkWeights(); err != nil {
+		return err
 	}
 	if _, err := o.expression(); err != nil || o.Select == "best" {
 		return err
@@ -186,8 +198,7 @@ func (j *rsoJob) read(cfg *models.Config) (err error) {
 	if err := leaveRoomIn(j.enc, j.MaxNewTokens, slices.Concat(j.scorer.models.Dirs, j.ref.Dirs)...); err != nil {
 		return err
 	}
-	files := Data{Data: j.RSOOptions.Data, Holdout: j.Holdout}
-	rows, _, err := files.load(!j.Quiet)
+	rows, _, err := j.files().load(!j.Quiet)
 	if err != nil {
 		return err
 	}
