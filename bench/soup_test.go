@@ -121,3 +121,37 @@ func BenchmarkSoup(b *testing.B) {
 		return nil
 	})
 }
+
+// BenchmarkSoupWrite mixes two members from disk to disk, hashed and synced: what salsa soup does. Bytes are those of the
+// members and the result.
+func BenchmarkSoupWrite(b *testing.B) {
+	run(b, func() error {
+		m, err := newModel(false)
+		if err != nil {
+			return err
+		}
+		dirs := []string{filepath.Join(b.TempDir(), "a"), filepath.Join(b.TempDir(), "b")}
+		for _, dir := range dirs {
+			if err := models.Save(dir, m, models.SaveOptions{}); err != nil {
+				return err
+			}
+		}
+		members, err := soup.Open(dirs)
+		if err != nil {
+			return err
+		}
+		defer members.Close()
+		size := 0.0
+		for p := range nn.Params(m) {
+			size += bytesOf(*p.Tensor)
+		}
+		out, recipe := filepath.Join(b.TempDir(), "soup"), soup.Linear(soup.Fixed(.5, .5))
+		for b.Loop() {
+			if err := members.Write(out, recipe, soup.WriteOptions{}); err != nil {
+				return err
+			}
+		}
+		bytes(b, 3*size)
+		return nil
+	})
+}

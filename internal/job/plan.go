@@ -65,7 +65,6 @@ type planner struct {
 	shorter, spread float64
 
 	stored int64 // largest file of weights that is converted while it is loaded
-	mixed  int64 // most that the members of a soup take while it is mixed
 }
 
 func newPlanner(command string, b *Base) (*planner, error) {
@@ -113,14 +112,6 @@ func parameters(declared []models.WeightInfo) (total int64) {
 	return total
 }
 
-// mixes says that the role added last is made of e: if of several, their pages are mapped meanwhile. A plan for a GPU says
-// nothing of them.
-func (p *planner) mixes(e soup.Expr) {
-	if len(e.Dirs) > 1 && p.cpu {
-		p.mixed = max(p.mixed, int64(len(e.Dirs))*p.Roles[len(p.Roles)-1].Weights)
-	}
-}
-
 // average adds a frozen language model that is the weighted mean of e's members, and returns its config.
 func (p *planner) average(role string, e soup.Expr) (*models.Config, error) {
 	cfg, err := models.ReadConfig(e.Dirs[0])
@@ -128,7 +119,6 @@ func (p *planner) average(role string, e soup.Expr) (*models.Config, error) {
 		return nil, err
 	}
 	p.network(role, e.String(), cfg.Declared(), false)
-	p.mixes(e)
 	return cfg, nil
 }
 

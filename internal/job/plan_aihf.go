@@ -31,7 +31,7 @@ func PlanAIHF(_ context.Context, o *AIHFOptions) (*Plan, error) {
 		return nil, err
 	}
 	p.learner("policy", o.Model, cfg.Declared(), &o.LoRA, false)
-	p.phase("load", p.weights(), p.loadWork(cfg)...)
+	p.phase("load", p.weights(), p.loadWork()...)
 	var beside []microRows
 	if o.WeightDemo > 0 {
 		beside = append(beside, o.planDemos(p, cfg, rows))

@@ -31,7 +31,7 @@ func PlanSFT(_ context.Context, o *SFTOptions) (*Plan, error) {
 	}
 	p.learner("model", dir, cfg.Declared(), &o.LoRA, false)
 	micro, parts := microBatch(&o.Common)
-	p.phase("load", p.weights(), p.loadWork(cfg)...)
+	p.phase("load", p.weights(), p.loadWork()...)
 	p.learn(PlanItem{"activations", p.activations(cfg, micro, int64(t), o.GradientCheckpointing)},
 		PlanItem{"log-probabilities", p.head(cfg, p.tokens(micro, int64(t)), true) + o.spare(p, cfg, parts)})
 	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(cfg)})
@@ -50,7 +50,7 @@ func PlanReward(_ context.Context, o *RewardOptions) (*Plan, error) {
 	}
 	p.learner("reward model", o.Model, cfg.DeclaredScorer(), &o.LoRA, false)
 	micro, parts := microBatch(&o.Common)
-	p.phase("load", p.weights(), p.loadWork(cfg)...)
+	p.phase("load", p.weights(), p.loadWork()...)
 	p.learn(PlanItem{"activations", p.activations(cfg, 2*micro, int64(t), o.GradientCheckpointing) + o.spare(p, untied(cfg), parts)})
 	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(cfg)})
 	return &p.Plan, nil
@@ -139,13 +139,13 @@ func microBatch(c *trainers.Common) (size, parts int64) {
 	return size, (int64(c.BatchSize) + size - 1) / size
 }
 
-// loadWork is what loading takes beside the weights: the file's pages where it is stored in another type, else the
-// check of the largest weight. With a GPU both are the host's, of which a plan for a GPU says nothing.
-func (p *planner) loadWork(configs ...*models.Config) []PlanItem {
+// loadWork is what loading takes beside the weights: the file's pages where it is stored in another type. With a GPU
+// they are the host's, of which a plan for a GPU says nothing.
+func (p *planner) loadWork() []PlanItem {
 	if !p.cpu {
 		return nil
 	}
-	return []PlanItem{{"files", p.stored}, {"checks", 2 * p.largest(configs...)}}
+	return []PlanItem{{"files", p.stored}}
 }
 
 // learn adds the phase of backward pass and optimizer step of all that learns.
@@ -190,7 +190,6 @@ func (p *planner) rewarders(role string, e rewardExpr) (configs []*models.Config
 		configs = append(configs, cfg)
 	}
 	if !e.ensemble {
-		p.mixes(e.models)
 	}
 	return configs, nil
 }

@@ -21,7 +21,7 @@ func PlanDPO(_ context.Context, o *DPOOptions) (*Plan, error) {
 		return nil, err
 	}
 	p.learner("policy", o.Model, cfg.Declared(), &o.LoRA, false)
-	p.phase("load", p.weights(), p.loadWork(cfg)...)
+	p.phase("load", p.weights(), p.loadWork()...)
 	if err := o.planPairs(p, cfg, int64(t)); err != nil {
 		return nil, err
 	}
@@ -52,16 +52,12 @@ type microRows struct{ rows, t int64 }
 
 // planReference adds the phase in which the reference lives beside the policy's weights.
 func (o *DPOOptions) planReference(p *planner, cfg *models.Config, x microRows) error {
-	ref, err := soup.ParseExpr(o.Reference, o.Extrapolate)
-	if err != nil {
+	if _, err := soup.ParseExpr(o.Reference, o.Extrapolate); err != nil {
 		return err
 	}
 	weights := parameters(cfg.Declared()) * p.elem
 	n := x.rows * x.t
 	work := []PlanItem{{"reference", weights}, {"forward pass", p.forward(cfg, x.rows, x.t)}, {"log-probabilities", p.head(cfg, n, false)}}
-	if len(ref.Dirs) > 1 && p.cpu { // the members' pages are mapped while the soup is mixed
-		work = append(work, PlanItem{"soup members", int64(len(ref.Dirs)) * weights})
-	}
 	p.phase("reference", p.weights(), work...)
 	return nil
 }

@@ -68,14 +68,14 @@ func (p *drawnPlan) draw(phase string, logProbs bool, add func() ([]*models.Conf
 	if logProbs {
 		items = append(items, PlanItem{"log-probabilities", p.head(p.policy, p.inFlight*p.fresh, false)})
 	}
-	p.phase(phase, resident, append(items, PlanItem{"soup members", p.mixed})...)
+	p.phase(phase, resident, items...)
 	return roles, nil
 }
 
 // train adds the phases of training on pairs.
 func (p *drawnPlan) train() error {
 	p.learner("policy", p.dpo.Model, p.policy.Declared(), &p.dpo.LoRA, false)
-	p.phase("load", p.weights(), p.loadWork(p.policy)...)
+	p.phase("load", p.weights(), p.loadWork()...)
 	return p.dpo.planPairs(p.planner, p.policy, p.prompt+p.fresh)
 }
 

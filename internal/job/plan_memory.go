@@ -133,8 +133,7 @@ func (p *planner) decode(c *models.Config, rows, t int64) int64 {
 // optimizerWork is what AdamW's step takes on top: half-precision gradients are widened, all at once.
 func optimizerWork(r PlanRole) int64 { return r.Masters }
 
-// largest is the largest single weight in bytes: saving holds two of them in Go's memory, as does checking at load
-// that all values are finite.
+// largest is the largest single weight in bytes: saving holds two of them in Go's memory.
 func (p *planner) largest(configs ...*models.Config) int64 {
 	most := int64(0)
 	for _, c := range configs {

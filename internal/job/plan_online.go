@@ -135,7 +135,6 @@ func (p *onlinePlan) addValue() error {
 		return err
 	}
 	p.learner("value network", start.Dirs[0], p.value.DeclaredScorer(), &p.job.LoRA, true)
-	p.mixes(start)
 	return nil
 }
 
@@ -156,7 +155,6 @@ func (p *onlinePlan) addRewarders() error {
 	}
 	p.trained = cfg
 	p.learner(rewardRole, e.models.Dirs[0], cfg.DeclaredScorer(), &p.job.LoRA, false)
-	p.mixes(e.models)
 	return nil
 }
 
@@ -219,7 +217,7 @@ func (p *onlinePlan) rollout() {
 			configs = append(configs, cfg)
 		}
 	}
-	p.phase("load", p.weights(), append(p.loadWork(configs...), PlanItem{"soup members", p.mixed})...)
+	p.phase("load", p.weights(), p.loadWork()...)
 	p.phase("rollout", p.resident(), p.drawing(p.policy, rows, p.prompt, fresh)...)
 	scoring, _ := microBatch(&set.Common)
 	read := int64(0)
