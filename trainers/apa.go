@@ -64,6 +64,8 @@ func (a *APA) credit(ctx context.Context, samples []Sample, clock *stopwatch) er
 	return a.opts.advantages(samples, shaping{0, "k1", a.critic.extra})
 }
 
+func (a *APA) estimator() *critic { return &a.critic }
+
 func (a *APA) loss(f forward) (tensor.Tensor, Stats) {
 	adv := f.advantages()
 	var token tensor.Tensor // [N]
@@ -73,13 +75,7 @@ func (a *APA) loss(f forward) (tensor.Tensor, Stats) {
 		token = APALoss(f.now, f.of(func(s *Sample) []float64 { return s.RefLogProbs }), adv, a.opts.Lambda)
 	}
 	policy := f.perToken(token)
-	value, clipped := a.critic.loss(f)
-	loss := value.MulScalar(a.opts.VFCoef)
-	if a.critic.warm() {
-		loss = loss.Add(policy)
-	}
-	return loss, Stats{"loss/policy_avg": policy, "loss/value_avg": value, "val/clipfrac_avg": clipped,
-		"val/ratio": f.perToken(f.now.Sub(f.old).Clamp(-maxLogRatio, maxLogRatio).Exp())}
+	return policy, Stats{"loss/policy_avg": policy, "val/ratio": f.perToken(f.now.Sub(f.old).Clamp(-maxLogRatio, maxLogRatio).Exp())}
 }
 
 // APALoss is (log π - log π_init - Â/λ)² per token (arXiv 2306.02231, eq. 7): its minimum is π_init·exp(Â/λ) with a

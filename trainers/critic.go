@@ -54,15 +54,15 @@ func (c *critic) evaluate(ctx context.Context, samples []Sample) error {
 // warm tells whether the policy learns too by now.
 func (c *critic) warm() bool { return c.run.step > c.set.CriticWarmup }
 
-// loss is the micro-batch's share of the value loss, averaged over places and without VFCoef; clipped is that of the
-// places where the clipped branch is the larger.
-func (c *critic) loss(f forward) (loss, clipped tensor.Tensor) {
-	values := valuesAt(c.run.cast.Value, f.part, c.extra) // [P]
-	old := f.of(func(s *Sample) []float64 { return s.Values })
-	returns := f.of(func(s *Sample) []float64 { return s.Returns })
+// loss is a micro-batch's share of VFCoef times the value loss, which is averaged over places.
+func (c *critic) loss(part []Sample, whole extent) (tensor.Tensor, Stats) {
+	values := valuesAt(c.run.cast.Value, part, c.extra) // [P]
+	old := flatten(part, values.Device(), func(s *Sample) []float64 { return s.Values })
+	returns := flatten(part, values.Device(), func(s *Sample) []float64 { return s.Returns })
 	vf, over := ClippedValue(values, old, returns, c.set.ClipRangeValue)
-	perPlace := 1 / float64(f.whole.places)
-	return vf.Sum().MulScalar(perPlace), over.Sum().MulScalar(perPlace)
+	perPlace := 1 / float64(whole.places)
+	value := vf.Sum().MulScalar(perPlace)
+	return value.MulScalar(c.set.VFCoef), Stats{"loss/value_avg": value, "val/clipfrac_avg": over.Sum().MulScalar(perPlace)}
 }
 
 // shaping says how scores and KL become the rewards of tokens.

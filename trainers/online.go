@@ -111,8 +111,10 @@ type method interface {
 	scheme
 	// credit gives samples, which have scores, log-probabilities and k1 as KL, the advantages that the loss reads.
 	credit(ctx context.Context, samples []Sample, clock *stopwatch) error
-	// loss is a micro-batch's share in the loss of its mini-batch, with the same share of its metrics.
+	// loss is a micro-batch's share in the policy's loss of its mini-batch, with the same share of its metrics.
 	loss(f forward) (tensor.Tensor, Stats)
+	// estimator is the critic, whose loss has a graph of its own; nil if the method has none.
+	estimator() *critic
 	// taken is called after the updates of a step: controllers move here, and may add scalars.
 	taken(samples []Sample, scalars map[string]float64) error
 }
@@ -121,8 +123,9 @@ type method interface {
 // remember beyond it; a method of its own of these names goes before.
 type plain struct{}
 
-func (plain) group() int  { return 1 }
-func (plain) memory() any { return nil }
+func (plain) group() int         { return 1 }
+func (plain) memory() any        { return nil }
+func (plain) estimator() *critic { return nil }
 
 func (plain) taken([]Sample, map[string]float64) error { return nil }
 
@@ -301,17 +304,22 @@ func (r *Online) Update(u *Update, batch []Sample, first bool) (map[string]float
 		whole.places += len(batch[i].Returns)
 	}
 	var drift float64
-	u.holds(func() []data.Example { return examplesOf(batch) })
-	scalars, err := u.Do(len(parts), func(i int) (tensor.Tensor, Stats) {
+	policy := func(i int) (tensor.Tensor, Stats) {
 		f := r.forward(batch[parts[i][0]:parts[i][1]], whole)
 		if first {
 			drift = math.Max(drift, f.now.Detach().Sub(f.old).Abs().Max().Item())
 		}
-		loss, stats := r.method.loss(f)
-		stats["policy/approxkl_avg"] = f.perToken(f.now.Sub(f.old).Square()).MulScalar(0.5)
-		stats["policy/entropy_avg"] = f.perToken(f.entropy)
-		return loss, stats
-	})
+		return r.policyLoss(f)
+	}
+	terms := []func(i int) (tensor.Tensor, Stats){policy}
+	if c := r.method.estimator(); c != nil {
+		if !c.warm() {
+			terms[0] = unlearned(policy)
+		}
+		terms = append(terms, func(i int) (tensor.Tensor, Stats) { return c.loss(batch[parts[i][0]:parts[i][1]], whole) })
+	}
+	u.holds(func() []data.Example { return examplesOf(batch) })
+	scalars, err := u.Do(len(parts), terms...)
 	if err != nil {
 		return nil, err
 	}
@@ -322,6 +330,31 @@ func (r *Online) Update(u *Update, batch []Sample, first bool) (map[string]float
 		scalars["rollout/logp_diff_max"] = drift
 	}
 	return scalars, nil
+}
+
+// policyLoss is the method's loss of the policy, with the metrics that all methods have.
+func (r *Online) policyLoss(f forward) (tensor.Tensor, Stats) {
+	loss, stats := r.method.loss(f)
+	stats["policy/approxkl_avg"] = f.perToken(f.now.Sub(f.old).Square()).MulScalar(0.5)
+	stats["policy/entropy_avg"] = f.perToken(f.entropy)
+	return loss, stats
+}
+
+// unlearned makes of a term one of loss 0 and without gradient, with the same metrics.
+func unlearned(term func(i int) (tensor.Tensor, Stats)) func(i int) (tensor.Tensor, Stats) {
+	return func(i int) (zero tensor.Tensor, stats Stats) {
+		err := tensor.NoGrad(func() error {
+			_, stats = term(i)
+			for _, s := range stats {
+				s.Keep()
+			}
+			return nil
+		})
+		if err != nil {
+			panic(err)
+		}
+		return tensor.Scalar(0), stats
+	}
 }
 
 // forward reads a micro-batch with gradient.

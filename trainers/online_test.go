@@ -227,6 +227,10 @@ func TestOnlineGradientAgainstFiniteDifferences(t *testing.T) {
 				}
 				matchesDifferences(t, r.Params(), func() tensor.Tensor {
 					loss, _ := b.method.loss(b.forward(samples, whole))
+					if c := b.method.estimator(); c != nil {
+						value, _ := c.loss(samples, whole)
+						loss = loss.Add(value)
+					}
 					return loss
 				})
 			})

@@ -69,25 +69,17 @@ func (p *PPO) credit(ctx context.Context, samples []Sample, clock *stopwatch) er
 	return p.opts.advantages(samples, shaping{p.kl.Beta, p.opts.KLEstimator, p.critic.extra})
 }
 
-// loss is policy + c_v·value - c_e·entropy, the first and the last averaged over tokens, the value loss over places.
+func (p *PPO) estimator() *critic { return &p.critic }
+
+// loss is policy - c_e·entropy, both averaged over tokens; the critic adds c_v·value.
 func (p *PPO) loss(f forward) (tensor.Tensor, Stats) {
 	pg, ratio, clipped := ClippedPolicy(f.now, f.old, f.advantages(), p.opts.ClipRange)
 	policy := f.perToken(pg)
-	value, valueClipped := p.critic.loss(f)
-	loss := value.MulScalar(p.opts.VFCoef)
-	if p.critic.warm() {
-		loss = loss.Add(policy)
-		if p.opts.EntropyCoef > 0 {
-			loss = loss.Sub(f.perToken(f.entropy).MulScalar(p.opts.EntropyCoef))
-		}
+	loss := policy
+	if p.opts.EntropyCoef > 0 {
+		loss = loss.Sub(f.perToken(f.entropy).MulScalar(p.opts.EntropyCoef))
 	}
-	return loss, Stats{
-		"loss/policy_avg":     policy,
-		"loss/value_avg":      value,
-		"policy/clipfrac_avg": f.perToken(clipped),
-		"val/clipfrac_avg":    valueClipped,
-		"val/ratio":           f.perToken(ratio),
-	}
+	return loss, Stats{"loss/policy_avg": policy, "policy/clipfrac_avg": f.perToken(clipped), "val/ratio": f.perToken(ratio)}
 }
 
 func (p *PPO) taken(samples []Sample, scalars map[string]float64) error {

@@ -51,26 +51,20 @@ func NewUpdate(params []nn.Param, c *Common) *Update {
 // Close frees the optimizer's state.
 func (u *Update) Close() { u.opt.Close() }
 
-// Do runs n micro-batches and takes one optimizer step on the sum of their losses. The returned scalars are the
-// summed Stats with "loss" (the summed losses) and "grad_norm" (before clipping). A loss or gradient that is
-// not finite never reaches the weights: the step is skipped and counted in "skipped_steps", and too many in a
-// row are an error.
-func (u *Update) Do(n int, loss func(i int) (tensor.Tensor, Stats)) (map[string]float64, error) {
+// Do runs n micro-batches and takes one optimizer step on the sum of their losses. A micro-batch's loss may come as
+// several terms that share no activations: each is walked back through before the next is computed, so that one
+// network's activations are in memory at a time. The returned scalars are the summed Stats with "loss" (the summed
+// losses) and "grad_norm" (before clipping). A loss or gradient that is not finite never reaches the weights: the step
+// is skipped and counted in "skipped_steps", and too many in a row are an error.
+func (u *Update) Do(n int, terms ...func(i int) (tensor.Tensor, Stats)) (map[string]float64, error) {
 	defer profile.Begin(profile.Update).End()
 	sums := map[string]float64{}
 	for i := range n {
-		err := tensor.Scope(func() error {
-			defer u.withNoise(i)()
-			l, stats := loss(i)
-			value := accumulate(sums, l, stats)
-			if isFinite(value) {
-				tensor.Backward(l)
+		for _, loss := range terms {
+			if err := u.backward(sums, i, loss); err != nil {
+				tensor.ZeroGrads(u.params)
+				return nil, fmt.Errorf("micro-batch %d of %d: %w", i+1, n, err)
 			}
-			return nil
-		})
-		if err != nil {
-			tensor.ZeroGrads(u.params)
-			return nil, fmt.Errorf("micro-batch %d of %d: %w", i+1, n, err)
 		}
 	}
 	defer profile.Begin(profile.Optimizer).End()
@@ -86,6 +80,18 @@ func (u *Update) Do(n int, loss func(i int) (tensor.Tensor, Stats)) (map[string]
 	}
 	sums["skipped_steps"] = float64(u.skipped)
 	return sums, nil
+}
+
+// backward adds the gradients of a micro-batch's loss to those that are there, and its scalars to sums.
+func (u *Update) backward(sums map[string]float64, micro int, loss func(i int) (tensor.Tensor, Stats)) error {
+	return tensor.Scope(func() error {
+		defer u.withNoise(micro)()
+		l, stats := loss(micro)
+		if value := accumulate(sums, l, stats); isFinite(value) && l.RequiresGrad() {
+			tensor.Backward(l)
+		}
+		return nil
+	})
 }
 
 // withNoise switches dropout on for a micro-batch, and returns what switches it off.
