@@ -41,9 +41,11 @@ at::TensorOptions options(int dtype) {
 extern "C" {
 
 void sn_init(void) {
-  // Large buffers go back to the system when freed: without this, glibc's arenas keep hundreds of MB.
-  mallopt(M_MMAP_THRESHOLD, 64 << 20);
-  mallopt(M_TRIM_THRESHOLD, 512 << 20);
+  // Tensors have memory of their own. What malloc is asked for beside them, such as the scratch space of kernels, goes
+  // back to the system when it is large: without this, glibc's arenas keep it.
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, 64 << 20);
+  sn_memory_init();
 }
 
 char* sn_from_data(sn_tensor* out, const void* data, const int64_t* dims, int nd, int dtype) {

@@ -148,6 +148,16 @@ func GEMMWide() bool { return C.sn_gemm_wide() != 0 }
 // HasAVX512 tells whether the processor has the instructions that they need.
 func HasAVX512() bool { return C.sn_gemm_avx512() != 0 }
 
+// Memory returns the bytes of large CPU buffers that are in use and held, and the most that was in use.
+func Memory() (used, held, most int64) {
+	var u, h, m C.int64_t
+	C.sn_memory(&u, &h, &m)
+	return int64(u), int64(h), int64(m)
+}
+
+// ReleaseMemory gives buffers that are held and not in use back to the system.
+func ReleaseMemory() { C.sn_memory_release() }
+
 // Backward accumulates gradients of ys into the leaves, given the gradients with respect to ys; a nil
 // entry stands for the implicit 1 of a scalar.
 func Backward(ys, grads []libtch.Ctensor) error {

@@ -26,6 +26,12 @@ const char* sn_torch_version(void);  // of the headers; not to be freed
 char* sn_cpu_capability(char** out); // the caller frees *out
 void sn_init(void);
 
+// memory.cpp: the memory of CPU tensors in buffers of 64 KiB and more, in bytes: in use, held (in use and kept for
+// reuse), and the most that was in use. release gives back what is not in use.
+void sn_memory_init(void);
+void sn_memory(int64_t* used, int64_t* held, int64_t* most);
+void sn_memory_release(void);
+
 // autograd.hpp: gradients and the optimizer step
 char* sn_backward(sn_tensor* ys, sn_tensor* grads, int n);
 char* sn_zero_grads(sn_tensor* params, int n);
