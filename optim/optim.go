@@ -60,17 +60,39 @@ func (o *AdamW) Tensors() []tensor.Tensor {
 	return ts
 }
 
-// Step updates all parameters that have a gradient.
+// widened is how many numbers of half-precision gradients are in fp32 at a time.
+const widened = 1 << 20
+
+// Step updates all parameters that have a gradient. Gradients of half precision are widened a few parameters at a time.
 func (o *AdamW) Step(lr float64) error {
+	for rest := o.slots; len(rest) > 0; {
+		n, numbers := 0, 0
+		for n < len(rest) && (numbers < widened || !rest[n].master.Defined()) {
+			if rest[n].master.Defined() {
+				numbers += rest[n].param.Numel()
+			}
+			n++
+		}
+		if err := o.step(rest[:n], lr); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+// step updates the parameters of some slots.
+func (o *AdamW) step(slots []slot, lr float64) error {
 	return tensor.NoGrad(func() error {
-		var params, grads, m, v, steps []tensor.Tensor
-		for _, s := range o.slots {
+		var params, grads, m, v, steps, halves, masters []tensor.Tensor
+		for _, s := range slots {
 			g := s.param.Grad()
 			if !g.Defined() {
 				continue
 			}
 			p := s.param
 			if s.master.Defined() {
+				halves, masters = append(halves, p), append(masters, s.master)
 				p, g = s.master, g.To(tensor.Float32)
 			}
 			params, grads = append(params, p), append(grads, g)
@@ -79,10 +101,8 @@ func (o *AdamW) Step(lr float64) error {
 		tensor.AdamWStep(params, grads, m, v, steps, tensor.AdamWHyper{
 			LR: lr, Beta1: o.hyper.Beta1, Beta2: o.hyper.Beta2, WeightDecay: o.hyper.WeightDecay, Eps: o.hyper.Eps,
 		})
-		for _, s := range o.slots {
-			if s.master.Defined() {
-				s.param.Copy(s.master)
-			}
+		for i := range halves {
+			halves[i].Copy(masters[i])
 		}
 		return nil
 	})

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,6 +17,7 @@ import (
 	"salsa/internal/behind"
 	"salsa/internal/metrics"
 	"salsa/internal/profile"
+	"salsa/tensor"
 )
 
 // maxBehind is how many steps' lines may wait to be written.
@@ -126,6 +128,13 @@ func (s *stopwatch) into(scalars map[string]float64) {
 	for name, seconds := range s.laps {
 		scalars[name] = seconds
 	}
+}
+
+// settle gives memory that nobody uses back to the system where a run turns from one occupation to another, so that what
+// the one has left behind does not stand beside what the other needs.
+func settle() {
+	tensor.ReleaseMemory()
+	debug.FreeOSMemory()
 }
 
 // peakRSS returns the process's largest resident size so far, in MB; 0 where /proc does not tell.

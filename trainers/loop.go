@@ -102,6 +102,7 @@ func (l *Loop) Run(ctx context.Context, t Trainer) (scalars map[string]float64, 
 	l.saves = behind.New(profile.Checkpoint, 1)
 	defer func() { err = alsoFailed(err, l.saves.Close()) }() // before the logs close: a checkpoint waits for its rows
 	l.tellOfData()
+	settle()
 	for l.step < t.Steps() {
 		if err := l.takeStep(ctx); err != nil {
 			return nil, err
@@ -189,6 +190,7 @@ func (l *Loop) finish(ctx context.Context) (map[string]float64, error) {
 		return nil, err
 	}
 	defer profile.Begin(profile.Checkpoint).End()
+	settle()
 	if err := publish(l.Out, l.writeFinished); err != nil {
 		return nil, err
 	}

@@ -80,6 +80,7 @@ func (l *Loop) save(state []byte, later bool) error {
 	defer profile.Begin(profile.Checkpoint).End()
 	rows, dir := l.logs.lines.Mark(), checkpoint.StepDir(l.checkpoints(), l.step)
 	bytes := checkpoint.LiveBytes(parts)
+	settle()
 	if !later || !l.fits(bytes) {
 		return l.write(dir, parts, rows)
 	}
