@@ -46,9 +46,7 @@ func (r *Online) judge(ctx context.Context, samples []Sample, clock *stopwatch) 
 		return err
 	}
 	clock.lap("reward")
-	micro := r.set.micro(r.set.BatchSize)
-	now, err := completionLogProbs(ctx, r.cast.Policy, samples, r.set.Temperature, micro)
-	if err != nil {
+	if err := r.oldLogProbs(ctx, samples); err != nil {
 		return fmt.Errorf("policy: %w", err)
 	}
 	clock.lap("old_log_prob")
@@ -59,12 +57,27 @@ func (r *Online) judge(ctx context.Context, samples []Sample, clock *stopwatch) 
 	clock.lap("ref")
 	for i := range samples {
 		s := &samples[i]
-		s.LogProbs, s.RefLogProbs = now[i], ref[i]
-		if s.KL, err = KLPenalty("k1", now[i], ref[i]); err != nil {
+		s.RefLogProbs = ref[i]
+		if s.KL, err = KLPenalty("k1", s.LogProbs, ref[i]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// oldLogProbs fills in the policy's log-probabilities of samples. Those that the rollout noted stay where they are the
+// forward pass's, to which checkDrift holds them: in float32. Half precision rounds otherwise in another kernel, and the
+// ratio would begin beside 1.
+func (r *Online) oldLogProbs(ctx context.Context, samples []Sample) error {
+	exact := r.cast.Policy.HeadWeight().DType() == tensor.Float32
+	if exact && !slices.ContainsFunc(samples, func(s Sample) bool { return s.LogProbs == nil }) {
+		return nil
+	}
+	now, err := completionLogProbs(ctx, r.cast.Policy, samples, r.set.Temperature, r.set.micro(r.set.BatchSize))
+	for i := range now {
+		samples[i].LogProbs = now[i]
+	}
+	return err
 }
 
 // finiteAdvantages holds the invariant of all credit.
@@ -109,8 +122,19 @@ func (r *Online) draw(ctx context.Context, m models.Model, batch []data.Prompt, 
 	}
 	for i, c := range out {
 		samples[i].Completion, samples[i].Ended = c.IDs, c.Stopped
+		if m == r.cast.Policy {
+			samples[i].LogProbs = widened(c.LogProbs)
+		}
 	}
 	return samples, nil
+}
+
+func widened(xs []float32) []float64 {
+	out := make([]float64, len(xs))
+	for i, x := range xs {
+		out[i] = float64(x)
+	}
+	return out
 }
 
 // rolloutStream keeps the streams of sampling apart from the others that start from the run's seed.

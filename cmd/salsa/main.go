@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
-	"strings"
 	"syscall"
 
 	"salsa/internal/fault"
@@ -68,27 +67,4 @@ func interruptible(stderr io.Writer) (context.Context, func()) {
 		close(signals)
 		cancel()
 	}
-}
-
-// apart lists the errors that errors.Join made one of; none of nil.
-func apart(err error) (out []error) {
-	for at := err; at != nil && at.Error() == err.Error(); at = errors.Unwrap(at) {
-		joined, ok := at.(interface{ Unwrap() []error })
-		if !ok || strings.Count(err.Error(), "\n") == 0 {
-			continue
-		}
-		for _, one := range joined.Unwrap() {
-			out = append(out, apart(one)...)
-		}
-		return out
-	}
-	if err != nil {
-		out = append(out, err)
-	}
-	return out
-}
-
-// oneLine keeps an error to the line that the contract promises.
-func oneLine(err error) string {
-	return strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' }), "; ")
 }
