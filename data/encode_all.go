@@ -4,6 +4,7 @@ package data
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"salsa/internal/fault"
 )
@@ -24,35 +25,64 @@ func (c Counts) String() string {
 		c.Kept, c.Rows, c.Truncated, c.CutTokens, c.Overlong, c.Empty)
 }
 
-// EncodeAll encodes rows with one of the encoder's methods, dropping and counting the rows that a policy
-// skips. Any other error ends it. Encoding nothing at all is an error too.
+// EncodeAll encodes rows with one of the encoder's methods, on all processors, dropping and counting the rows that a
+// policy skips. Any other error ends it: that of the first bad row. Encoding nothing at all is an error too.
 func EncodeAll[T Example | Pair | Prompt | Ranking](rows []Row, encode func(*Row) (T, error)) ([]T, Counts, error) {
-	counts := Counts{Rows: len(rows)}
-	out := make([]T, 0, len(rows))
+	all := encodedBlock[T]{items: make([]T, 0, len(rows))}
+	inOrder(slices.Chunk(rows, blockRows), func(block []Row) encodedBlock[T] {
+		return encodeBlock(block, encode)
+	}, func(b encodedBlock[T]) bool {
+		all.items, all.err = append(all.items, b.items...), b.err
+		all.counts.add(b.counts)
+		return b.err == nil
+	})
+	all.counts.Rows = len(rows)
+	if all.err != nil {
+		return nil, all.counts, all.err
+	}
+	if all.counts.Kept = len(all.items); all.counts.Kept == 0 {
+		return nil, all.counts, fault.Inputf("no row is left to use: %s; raise --max-length or give other data", all.counts)
+	}
+	return all.items, all.counts, nil
+}
+
+// encodedBlock is what became of some rows, up to the first that ended it.
+type encodedBlock[T any] struct {
+	items  []T
+	counts Counts
+	err    error
+}
+
+func encodeBlock[T any](rows []Row, encode func(*Row) (T, error)) (b encodedBlock[T]) {
 	for i := range rows {
 		item, err := encode(&rows[i])
 		var skip *Skip
 		switch {
 		case errors.As(err, &skip) && skip.Reason == SkipOverlong:
-			counts.Overlong++
+			b.counts.Overlong++
 			continue
 		case errors.As(err, &skip):
-			counts.Empty++
+			b.counts.Empty++
 			continue
 		case err != nil:
-			return nil, counts, err
+			b.err = err
+			return b
 		}
 		if cut := cutOf(item); cut > 0 {
-			counts.Truncated++
-			counts.CutTokens += cut
+			b.counts.Truncated++
+			b.counts.CutTokens += cut
 		}
-		out = append(out, item)
+		b.items = append(b.items, item)
 	}
-	counts.Kept = len(out)
-	if len(out) == 0 {
-		return nil, counts, fault.Inputf("no row is left to use: %s; raise --max-length or give other data", counts)
-	}
-	return out, counts, nil
+	return b
+}
+
+// add adds what became of more rows.
+func (c *Counts) add(more Counts) {
+	c.Truncated += more.Truncated
+	c.CutTokens += more.CutTokens
+	c.Overlong += more.Overlong
+	c.Empty += more.Empty
 }
 
 // cutOf returns how many tokens truncation took from an encoded row.

@@ -39,7 +39,10 @@ func parseIDs(o object) ([]Row, error) {
 
 func parseText(o object) ([]Row, error) {
 	v, err := o.text("text")
-	return []Row{{Shape: ShapeText, Text: v[0]}}, err
+	if err != nil {
+		return nil, err
+	}
+	return []Row{{Shape: ShapeText, Text: v[0]}}, nil
 }
 
 // parsePrompt reads a lone prompt: a string or a list of messages.
@@ -78,7 +81,10 @@ func parseDemo(promptKey, completionKey string) func(object) ([]Row, error) {
 // parseStackExchange reads question, response_j (the better) and response_k.
 func parseStackExchange(o object) ([]Row, error) {
 	v, err := o.text("question", "response_j", "response_k")
-	return []Row{{Shape: ShapePair, Prompt: v[0], Chosen: v[1], Rejected: v[2]}}, err
+	if err != nil {
+		return nil, err
+	}
+	return []Row{{Shape: ShapePair, Prompt: v[0], Chosen: v[1], Rejected: v[2]}}, nil
 }
 
 // parseRanked reads {"prompt", "ranked": [best, …, worst]}, each completion a string or messages.

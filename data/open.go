@@ -54,33 +54,98 @@ func Open(path string, opt ReadOptions) Source[Row] {
 					return
 				}
 				seen = true
-				rows, err := parseRecord(rec, opt.Columns)
+				rows, err := parsedRows(path, rec, opt)
 				if err != nil {
-					yield(Row{}, fault.Inputf("%s:%d: %w", path, rec.line, err))
+					yield(Row{}, err)
 					return
 				}
 				for _, row := range rows {
-					row.File, row.Line = path, rec.line
 					if !yield(row, nil) {
 						return
 					}
 				}
 			}
 			if !seen {
-				yield(Row{}, fault.Inputf("%s: no rows in the file; give a file with at least one", path))
+				yield(Row{}, noRows(path))
 			}
 		}
 	}
 }
 
-// ReadAll reads every row of a file into memory.
-func ReadAll(path string, opt ReadOptions) ([]Row, error) {
-	var rows []Row
-	for row, err := range Open(path, opt)() {
-		if err != nil {
-			return nil, err
+func noRows(path string) error {
+	return fault.Inputf("%s: no rows in the file; give a file with at least one", path)
+}
+
+// parsedRows parses one record of path.
+func parsedRows(path string, rec record, opt ReadOptions) ([]Row, error) {
+	rows, err := parseRecord(rec, opt.Columns)
+	if err != nil {
+		return nil, fault.Inputf("%s:%d: %w", path, rec.line, err)
+	}
+	for i := range rows {
+		rows[i].File, rows[i].Line = path, rec.line
+	}
+	return rows, nil
+}
+
+// recordBlock is some of a file's records; err is what came after them in place of one.
+type recordBlock struct {
+	records []record
+	err     error
+}
+
+// inBlocks gathers the records of a file.
+func inBlocks(records iter.Seq2[record, error]) iter.Seq[recordBlock] {
+	return func(yield func(recordBlock) bool) {
+		var b recordBlock
+		for rec, err := range records {
+			if b.err = err; err != nil {
+				break
+			}
+			if b.records = append(b.records, rec); len(b.records) < blockRows {
+				continue
+			}
+			if !yield(b) {
+				return
+			}
+			b = recordBlock{}
 		}
-		rows = append(rows, row)
+		if len(b.records) > 0 || b.err != nil {
+			yield(b)
+		}
+	}
+}
+
+// ReadAll reads every row of a file into memory; records are parsed on all processors while the next are read. The error
+// is that of the first bad record.
+func ReadAll(path string, opt ReadOptions) (rows []Row, err error) {
+	if opt.MaxBytes == 0 {
+		opt.MaxBytes = defaultMaxBytes
+	}
+	type parsed struct {
+		rows []Row
+		err  error
+	}
+	seen := false
+	inOrder(inBlocks(records(path, opt)), func(b recordBlock) (out parsed) {
+		for _, rec := range b.records {
+			more, err := parsedRows(path, rec, opt)
+			if err != nil {
+				return parsed{err: err}
+			}
+			out.rows = append(out.rows, more...)
+		}
+		out.err = b.err
+		return out
+	}, func(p parsed) bool {
+		rows, err, seen = append(rows, p.rows...), p.err, true
+		return err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !seen {
+		return nil, noRows(path)
 	}
 	if len(rows) == 0 {
 		return nil, fault.Inputf("%s: its records hold no usable rows; give other data", path)

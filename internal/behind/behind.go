@@ -3,6 +3,8 @@
 package behind
 
 import (
+	"fmt"
+	"runtime/debug"
 	"sync"
 
 	"salsa/internal/profile"
@@ -124,8 +126,13 @@ func (q *Queue) work() {
 	}
 }
 
-// run does a job outside the lock.
-func (q *Queue) run(job func() error) error {
+// run does a job outside the lock. A panic becomes an error: on this goroutine it would end the process unsaid.
+func (q *Queue) run(job func() error) (err error) {
 	defer profile.Behind(q.what).End()
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("internal error, please report it: %v\n%s", p, debug.Stack())
+		}
+	}()
 	return job()
 }

@@ -10,6 +10,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"salsa/data"
 	"salsa/internal/checkpoint"
@@ -240,7 +242,12 @@ func encode[T data.Example | data.Pair | data.Prompt | data.Ranking](rows []data
 		return nil, nil
 	}
 	defer profile.Begin(profile.Data).End()
-	out, counts, err := data.EncodeAll(rows, f)
+	tell := &encodingTold{what: what, rows: len(rows), quiet: !say}
+	tell.last.Store(time.Now().UnixNano())
+	out, counts, err := data.EncodeAll(rows, func(r *data.Row) (T, error) {
+		defer tell.one()
+		return f(r)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -248,6 +255,30 @@ func encode[T data.Example | data.Pair | data.Prompt | data.Ranking](rows []data
 		fmt.Fprintf(os.Stderr, "salsa: %s: %s\n", what, counts)
 	}
 	return out, nil
+}
+
+// encodingTold says now and then how far the encoding of a large file is. Any goroutine may call it.
+type encodingTold struct {
+	what  string
+	rows  int
+	quiet bool
+	done  atomic.Int64
+	last  atomic.Int64 // when something was said, in ns
+}
+
+// tellEvery is the time between two words on progress.
+const tellEvery = 5 * time.Second
+
+// one counts a row.
+func (t *encodingTold) one() {
+	done := t.done.Add(1)
+	if t.quiet || done%1024 != 0 {
+		return
+	}
+	last, now := t.last.Load(), time.Now().UnixNano()
+	if now-last >= int64(tellEvery) && t.last.CompareAndSwap(last, now) {
+		fmt.Fprintf(os.Stderr, "salsa: %s: %d of %d encoded\n", t.what, done, t.rows)
+	}
 }
 
 // encoded reads, splits and encodes the data; noun names the rows in what is told about them.
