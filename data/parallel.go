@@ -15,55 +15,33 @@ import (
 // blockRows is how many rows are handed over at once: a row alone is less work than handing it over.
 const blockRows = 256
 
+// outcome is what work made of a block, or what it panicked with.
+type outcome[B any] struct {
+	value B
+	panic any
+}
+
+// task is a block on its way; its outcome comes through done, which has room for it.
+type task[A, B any] struct {
+	block A
+	done  chan outcome[B]
+}
+
 // inOrder applies work to each of blocks on as many goroutines as there are processors and hands the results to take, on
 // the calling goroutine and in order, until take returns false. blocks is walked on a goroutine of its own, a few blocks
 // ahead. Nothing of it runs any more when inOrder returns; a panic of blocks or work comes out of it.
 func inOrder[A, B any](blocks iter.Seq[A], work func(A) B, take func(B) bool) {
 	defer profile.Begin(profile.WaitData).End()
-	type result struct {
-		value B
-		panic any
-	}
-	type task struct {
-		block A
-		done  chan result // of size 1
-	}
 	workers := runtime.GOMAXPROCS(0)
-	tasks, queue := make(chan task), make(chan chan result, 2*workers)
+	tasks, queue := make(chan task[A, B]), make(chan chan outcome[B], 2*workers)
 	stop := make(chan struct{})
 	var running sync.WaitGroup
-	running.Go(func() {
-		defer profile.Behind(profile.Data).End()
-		defer close(queue)
-		defer close(tasks)
-		ahead := func(t task) bool {
-			select {
-			case <-stop:
-				return false
-			case queue <- t.done:
-				return true
-			}
-		}
-		_, failed := guarded(func(blocks iter.Seq[A]) bool {
-			for block := range blocks {
-				t := task{block, make(chan result, 1)}
-				if !ahead(t) {
-					break
-				}
-				tasks <- t // workers go on until tasks is closed
-			}
-			return true
-		}, blocks)
-		if t := (task{done: make(chan result, 1)}); failed != nil {
-			t.done <- result{panic: failed}
-			ahead(t)
-		}
-	})
+	running.Go(func() { handOut(blocks, tasks, queue, stop) })
 	for range workers {
 		running.Go(func() {
 			defer profile.Behind(profile.Data).End()
 			for t := range tasks {
-				var r result
+				var r outcome[B]
 				r.value, r.panic = guarded(work, t.block)
 				t.done <- r
 			}
@@ -80,6 +58,37 @@ func inOrder[A, B any](blocks iter.Seq[A], work func(A) B, take func(B) bool) {
 	running.Wait()
 	if failed != nil {
 		panic(failed)
+	}
+}
+
+// handOut gives each block to the workers and, in order, the place of its outcome to queue, until stop is closed. It
+// closes both channels; a panic of blocks becomes the last outcome.
+func handOut[A, B any](blocks iter.Seq[A], tasks chan<- task[A, B], queue chan<- chan outcome[B], stop <-chan struct{}) {
+	defer profile.Behind(profile.Data).End()
+	defer close(queue)
+	defer close(tasks)
+	ahead := func(done chan outcome[B]) bool {
+		select {
+		case <-stop:
+			return false
+		case queue <- done:
+			return true
+		}
+	}
+	_, failed := guarded(func(blocks iter.Seq[A]) bool {
+		for block := range blocks {
+			t := task[A, B]{block, make(chan outcome[B], 1)}
+			if !ahead(t.done) {
+				break
+			}
+			tasks <- t // workers go on until tasks is closed
+		}
+		return true
+	}, blocks)
+	if failed != nil {
+		last := make(chan outcome[B], 1)
+		last <- outcome[B]{panic: failed}
+		ahead(last)
 	}
 }
 
