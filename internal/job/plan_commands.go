@@ -73,7 +73,7 @@ func (t *Training) planFor(command, dir string) (*planner, *models.Config, *data
 // untied is the config of a network whose head is no embedding: a scorer's.
 func untied(c *models.Config) *models.Config {
 	d := *c
-	d.Tied = false
+	d.Tied, d.Scores = false, true
 	return &d
 }
 
@@ -153,7 +153,8 @@ func (p *planner) learn(working ...PlanItem) {
 	p.update("learn", func(PlanRole) bool { return true }, working...)
 }
 
-// update adds a phase in which some of the roles learn; backward pass and optimizer step do not overlap.
+// update adds a phase in which some of the roles learn. Activations go as gradients come, so the peak is at the beginning
+// of the backward pass, for which working stands, or where all gradients are there and the optimizer steps.
 func (p *planner) update(phase string, learns func(r PlanRole) bool, working ...PlanItem) {
 	of := func(column func(r PlanRole) int64) int64 {
 		return p.sum(func(r PlanRole) int64 {
@@ -168,11 +169,10 @@ func (p *planner) update(phase string, learns func(r PlanRole) bool, working ...
 	for _, item := range working {
 		backward += item.Bytes
 	}
-	if step := of(optimizerWork); step > backward {
-		working, backward = []PlanItem{{"widened gradients", step}}, step
+	if step := gradients + of(optimizerWork); step > backward {
+		working, backward = []PlanItem{{"gradients", gradients}, {"widened gradients", step - gradients}}, step
 	}
-	working = append(working, PlanItem{"allocator's holes", backward / holes})
-	p.phase(phase, p.resident(), append([]PlanItem{{"gradients", gradients}}, working...)...)
+	p.phase(phase, p.resident(), append(working, PlanItem{"allocator's holes", backward / holes})...)
 }
 
 // rewarders adds what a reward expression loads, every member of an ensemble by itself, and returns the configs.

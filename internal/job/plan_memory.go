@@ -16,9 +16,8 @@ import (
 // make up most of it.
 const processBytes = 150 << 20
 
-// holes is the share of the working memory of a step that the allocator loses between tensors of different sizes, as
-// a divisor: runs of small models take up to a quarter more than their tensors, a seventh on the average.
-const holes = 7
+// holes is the share of the working memory of a step that is lost between tensors of different sizes, as a divisor.
+const holes = 32
 
 // layer holds the bytes per token of one layer.
 type layer struct {
@@ -27,15 +26,14 @@ type layer struct {
 }
 
 // layerOf counts a layer's tensors for rows of t tokens. Saved are the input and output of both norms (4D), rotated
-// queries and keys, values and attention's result (2Q + 2G), and of the MLP gate, its activation, up and their product
-// (4I); norms and attention keep statistics in float32. Alive in the forward pass are also queries
+// queries and keys, values and attention's result (2Q + 2G), and of the MLP gate, up and the product (3I); norms and attention keep statistics in float32. Alive in the forward pass are also queries
 // and keys before rotation and the outputs of both halves.
 func (p *planner) layerOf(c *models.Config, t int64) layer {
 	d, i, q, g := int64(c.Hidden), int64(c.Inner), int64(c.Heads*c.HeadDim), int64(c.KVHeads*c.HeadDim)
 	h := int64(c.Heads)
-	saved := 4*d + 2*q + 2*g + 4*i
+	saved := 4*d + 2*q + 2*g + 3*i
 	if !p.cpu {
-		saved += q // attention's result in another layout
+		saved += q + i // attention's result in another layout, the gate's activation
 	}
 	if c.Family == "Gemma2" || c.Family == "Gemma3" || c.Family == "Gemma3Text" {
 		saved += 2 * d // what the two norms behind attention and MLP take in
@@ -86,11 +84,14 @@ func (p *planner) activations(c *models.Config, rows, t int64, checkpointing boo
 // head is the peak of log-probabilities of n targets: gathered states, and for one chunk of tokens the [chunk, V]
 // float32 buffers: logits, what temperature makes of them, and probabilities; backward also their gradients.
 func (p *planner) head(c *models.Config, n int64, backward bool) int64 {
+	chunk := min(n, tensor.LogProbChunk)
+	if p.cpu { // the logits alone, which their gradients overwrite
+		return (n*int64(c.Hidden) + chunk*int64(c.Vocab)) * p.elem
+	}
 	buffers := int64(3)
 	if backward {
 		buffers = 6
 	}
-	chunk := min(n, tensor.LogProbChunk)
 	bytes := n*int64(c.Hidden)*p.elem + chunk*int64(c.Vocab)*4*buffers
 	if p.elem != 4 {
 		bytes += chunk * int64(c.Vocab) * p.elem
@@ -98,18 +99,17 @@ func (p *planner) head(c *models.Config, n int64, backward bool) int64 {
 	return bytes
 }
 
-// spareGradients are gradients of the embedding that exist beside the sum: a tied one gets two, from head and rows,
-// and a second micro-batch adds to those of the first.
+// spareGradients are gradients that stand beside the activations: the head's, which come first, and from the second
+// micro-batch on those of all weights.
 func (p *planner) spareGradients(c *models.Config, parts int64) int64 {
-	table := int64(c.Vocab*c.Hidden) * p.elem
-	spare := int64(0)
-	if c.Tied {
-		spare += table
+	table, all := int64(c.Vocab*c.Hidden)*p.elem, c.Declared()
+	if c.Scores {
+		table, all = 0, c.DeclaredScorer()
 	}
 	if parts > 1 {
-		spare += table
+		return parameters(all)*p.elem + table
 	}
-	return spare
+	return table
 }
 
 // cache is the key-value cache of rows with t tokens each, 2·L·G·t elements a row, and the copy of one layer that is
@@ -130,8 +130,8 @@ func (p *planner) decode(c *models.Config, rows, t int64) int64 {
 	return max(attention, logits)
 }
 
-// optimizerWork is what AdamW's step takes on top: half-precision gradients are widened, all at once.
-func optimizerWork(r PlanRole) int64 { return r.Masters }
+// optimizerWork is what AdamW's step takes on top: half-precision gradients are widened, a few weights at a time.
+func optimizerWork(r PlanRole) int64 { return r.Masters / 4 }
 
 // largest is the largest single weight in bytes: saving holds two of them in Go's memory.
 func (p *planner) largest(configs ...*models.Config) int64 {

@@ -253,12 +253,14 @@ func (p *onlinePlan) learning() {
 	t := p.prompt + fresh
 	micro, parts := microBatch(&trainers.Common{BatchSize: set.BatchSize / set.MiniBatches, MicroBatchSize: set.MicroBatchSize})
 	items := []PlanItem{{"policy's activations", p.activations(p.policy, micro, t, o.GradientCheckpointing)}}
-	spare := o.spare(p.planner, p.policy, parts)
-	if p.value != nil {
-		items = append(items, PlanItem{"value network's activations", p.activations(p.value, micro, t, o.GradientCheckpointing)})
-		spare += o.spare(p.planner, untied(p.value), parts)
+	items = append(items, PlanItem{"log-probabilities", p.head(p.policy, micro*fresh, true) + o.spare(p.planner, p.policy, parts)})
+	if p.value != nil { // its turn comes when the policy's activations are gone and its gradients are there
+		value := p.activations(p.value, micro, t, o.GradientCheckpointing) + o.spare(p.planner, untied(p.value), parts)
+		gradients := p.Roles[0].Gradients
+		if value+gradients > items[0].Bytes+items[1].Bytes {
+			items = []PlanItem{{"value network's activations", value}, {"policy's gradients", gradients}}
+		}
 	}
-	items = append(items, PlanItem{"log-probabilities", p.head(p.policy, micro*fresh, true) + spare})
 	p.update("learn", func(r PlanRole) bool { return r.Role != rewardRole }, items...)
 }
 

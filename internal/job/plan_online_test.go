@@ -151,11 +151,16 @@ func TestPlanAIHF(t *testing.T) {
 
 	alt := plan("alternate")
 	assert.Equal(t, []string{"load", "rollout", "score", "reward model's updates", "learn", "save"}, phaseNames(alt))
-	gradients := func(phase string) int64 { return phaseOf(t, alt, phase).Working[0].Bytes }
-	reward, policy, value := role(t, alt, "reward model"), role(t, alt, "policy"), role(t, alt, "value network")
-	assert.Positive(t, reward.Moments)
-	assert.Equal(t, reward.Gradients, gradients("reward model's updates"))
-	assert.Equal(t, policy.Gradients+value.Gradients, gradients("learn"))
+	whats := func(phase string) (names []string) {
+		for _, item := range phaseOf(t, alt, phase).Working {
+			names = append(names, item.What)
+		}
+		return names
+	}
+	assert.Positive(t, role(t, alt, "reward model").Moments)
+	assert.Equal(t, []string{"activations", "allocator's holes"}, whats("reward model's updates"), "its gradients come as these go")
+	assert.Equal(t, []string{"value network's activations", "policy's gradients", "allocator's holes"}, whats("learn"), "one network after the other")
+	assert.Equal(t, role(t, alt, "policy").Gradients, phaseOf(t, alt, "learn").Working[1].Bytes)
 }
 
 // TestPlanDrawn: rso and can draw before they train, by models that are gone then.
