@@ -58,14 +58,19 @@ func (u *Update) Close() { u.opt.Close() }
 // is skipped and counted in "skipped_steps", and too many in a row are an error.
 func (u *Update) Do(n int, terms ...func(i int) (tensor.Tensor, Stats)) (map[string]float64, error) {
 	defer profile.Begin(profile.Update).End()
-	sums := map[string]float64{}
+	sums, learns := map[string]float64{}, false
 	for i := range n {
 		for _, loss := range terms {
-			if err := u.backward(sums, i, loss); err != nil {
+			graph, err := u.backward(sums, i, loss)
+			if err != nil {
 				tensor.ZeroGrads(u.params)
 				return nil, fmt.Errorf("micro-batch %d of %d: %w", i+1, n, err)
 			}
+			learns = learns || graph
 		}
+	}
+	if !learns {
+		return nil, fmt.Errorf("the loss depends on no weight that is trained: the update would change nothing")
 	}
 	defer profile.Begin(profile.Optimizer).End()
 	u.updates++
@@ -82,16 +87,19 @@ func (u *Update) Do(n int, terms ...func(i int) (tensor.Tensor, Stats)) (map[str
 	return sums, nil
 }
 
-// backward adds the gradients of a micro-batch's loss to those that are there, and its scalars to sums.
-func (u *Update) backward(sums map[string]float64, micro int, loss func(i int) (tensor.Tensor, Stats)) error {
-	return tensor.Scope(func() error {
+// backward adds the gradients of a micro-batch's loss to those that are there, and its scalars to sums. A term without a
+// graph, such as the policy's while the critic warms up, is counted alone.
+func (u *Update) backward(sums map[string]float64, micro int, loss func(i int) (tensor.Tensor, Stats)) (graph bool, err error) {
+	err = tensor.Scope(func() error {
 		defer u.withNoise(micro)()
 		l, stats := loss(micro)
-		if value := accumulate(sums, l, stats); isFinite(value) && l.RequiresGrad() {
+		graph = l.RequiresGrad()
+		if value := accumulate(sums, l, stats); isFinite(value) && graph {
 			tensor.Backward(l)
 		}
 		return nil
 	})
+	return graph, err
 }
 
 // withNoise switches dropout on for a micro-batch, and returns what switches it off.

@@ -127,3 +127,17 @@ func TestScheduleOptionIsChecked(t *testing.T) {
 	_, err := c.schedule()
 	require.ErrorContains(t, err, "lr_schedule")
 }
+
+// TestUpdateWantsAGraph: a loss that depends on no weight is a defect, unless another term of the step does.
+func TestUpdateWantsAGraph(t *testing.T) {
+	run(t, func() {
+		w, u := newWeight(DefaultCommon(), 1, 2)
+		defer u.Close()
+		cut := func(int) (tensor.Tensor, Stats) { return w.Detach().Sum(), nil }
+		_, err := u.Do(2, cut)
+		require.ErrorContains(t, err, "depends on no weight")
+		got, err := u.Do(1, cut, func(int) (tensor.Tensor, Stats) { return w.Square().Sum(), nil })
+		require.NoError(t, err)
+		assert.InDelta(t, 3+5, got["loss"], 1e-6, "both terms count")
+	})
+}
