@@ -22,6 +22,9 @@ type Rows struct {
 	Trees []int
 
 	kernel [4]Tensor // the same for the kernel
+
+	rectangles []Rectangle // made when first asked for: every layer asks
+	back       []int
 }
 
 // NewRows makes Rows of the given tables, whose tensors live in the current scope.
@@ -54,6 +57,13 @@ type Rectangle struct {
 // Rectangles are the rows padded on the right for kernels that know rectangles alone: at most a third of any row is
 // padding. back is [N] the place of each token in the rectangles, end to end.
 func (r *Rows) Rectangles() (all []Rectangle, back []int) {
+	if r.rectangles == nil {
+		r.rectangles, r.back = r.pad()
+	}
+	return r.rectangles, r.back
+}
+
+func (r *Rows) pad() (all []Rectangle, back []int) {
 	order := make([]int, len(r.Own))
 	for i := range order {
 		order[i] = i

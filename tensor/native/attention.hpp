@@ -2,20 +2,15 @@
 // begin with alike stand in the line once.
 #pragma once
 #include "common.h"
+#include "function.h"
 #include "decode_simd.h"
 #include "simd.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
-#include <torch/csrc/autograd/custom_function.h>
 #include <atomic>
 #include <memory>
-
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::variable_list;
 
 namespace {
 

@@ -1,18 +1,13 @@
 // The gated MLP's act(gate)·up in one pass, forward and backward.
 #pragma once
 #include "common.h"
+#include "function.h"
 #include "simd.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/silu.h>
-#include <torch/csrc/autograd/custom_function.h>
-
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::variable_list;
 
 namespace {
 

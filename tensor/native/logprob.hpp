@@ -4,6 +4,7 @@
 // the logits overwrites. Each row is read twice: for its maximum, and for all sums at once.
 #pragma once
 #include "common.h"
+#include "function.h"
 #include "simd.h"
 
 #include <ATen/TensorOperators.h>
@@ -13,14 +14,8 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros_like.h>
-#include <torch/csrc/autograd/custom_function.h>
 #include <algorithm>
 #include <cmath>
-
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::variable_list;
 
 namespace {
 

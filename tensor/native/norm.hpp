@@ -1,18 +1,13 @@
 // RMSNorm in one pass over the rows, forward and backward.
 #pragma once
 #include "common.h"
+#include "function.h"
 #include "simd.h"
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
-#include <torch/csrc/autograd/custom_function.h>
 #include <cmath>
-
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::variable_list;
 
 namespace {
 

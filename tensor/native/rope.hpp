@@ -1,18 +1,13 @@
 // Rotary positions: one pass that reads a transposed view as it lies and writes where the next op reads.
 #pragma once
 #include "common.h"
+#include "function.h"
 #include "simd.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/mul.h>
-#include <torch/csrc/autograd/custom_function.h>
-
-using at::Tensor;
-using torch::autograd::AutogradContext;
-using torch::autograd::Function;
-using torch::autograd::variable_list;
 
 namespace {
 
