@@ -97,6 +97,10 @@ func SetThreads(n int) { native.SetThreads(n) }
 // Threads returns how many CPU threads an op may use.
 func Threads() int { return native.Threads() }
 
+// KernelThreads returns how many CPU threads a kernel of salsa's own ran on just now; fewer than Threads where it could
+// not find libtorch's.
+func KernelThreads() int { return native.KernelThreads() }
+
 // LibtorchVersion returns the version of libtorch, such as "2.11.0".
 func LibtorchVersion() string { return native.TorchVersion() }
 

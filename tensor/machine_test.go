@@ -2,6 +2,8 @@ package tensor_test
 
 import (
 	"os"
+	"path/filepath"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -25,4 +27,27 @@ func TestProbeCUDANamesTheReason(t *testing.T) {
 	assert.Zero(t, n)
 	assert.ErrorContains(t, err, "no NVIDIA driver")
 	assert.ErrorContains(t, err, "/dev/nvidiactl")
+}
+
+func TestKernelsRunOnEveryThread(t *testing.T) {
+	runtime.LockOSThread() // the number of threads is the OS thread's own
+	defer runtime.UnlockOSThread()
+	before := tensor.Threads()
+	defer tensor.SetThreads(before)
+	for _, n := range []int{1, 2, 3} {
+		tensor.SetThreads(n)
+		assert.Equal(t, n, tensor.KernelThreads())
+	}
+}
+
+// at::parallel_for runs on one thread in code that is compiled without OpenMP, and nothing says so.
+func TestNoKernelIsLeftOnOneThread(t *testing.T) {
+	files, err := filepath.Glob("native/*.[hc]pp")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		require.NoError(t, err)
+		assert.NotContains(t, string(source), "at::parallel_for(", "%s: use sn::parallel_for", file)
+	}
 }

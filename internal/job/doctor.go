@@ -26,19 +26,21 @@ func DefaultDoctor() DoctorOptions { return DoctorOptions{Device: "auto"} }
 
 // Diagnosis is what Doctor finds.
 type Diagnosis struct {
-	Salsa      string       `json:"salsa"`
-	Go         string       `json:"go"`
-	Platform   string       `json:"platform"`
-	Libtorch   string       `json:"libtorch"`
-	Machine    Machine      `json:"machine"`
-	Vectors    string       `json:"cpu_capability"` // instructions that libtorch's kernels use
-	Threads    int          `json:"threads"`
-	Device     string       `json:"device"` // where the tests ran
-	CUDA       int          `json:"cuda_devices"`
-	CUDAReason string       `json:"cuda_reason,omitempty"` // why there is none
-	Products   Products     `json:"products"`              // of matrices, fp32, on the CPU
-	DTypes     []DTypeCheck `json:"dtypes"`
-	Tests      []SelfTest   `json:"self_tests"`
+	Salsa    string  `json:"salsa"`
+	Go       string  `json:"go"`
+	Platform string  `json:"platform"`
+	Libtorch string  `json:"libtorch"`
+	Machine  Machine `json:"machine"`
+	Vectors  string  `json:"cpu_capability"` // instructions that libtorch's kernels use
+	Threads  int     `json:"threads"`
+	// KernelThreads is how many of them salsa's own kernels ran on.
+	KernelThreads int          `json:"kernel_threads"`
+	Device        string       `json:"device"` // where the tests ran
+	CUDA          int          `json:"cuda_devices"`
+	CUDAReason    string       `json:"cuda_reason,omitempty"` // why there is none
+	Products      Products     `json:"products"`              // of matrices, fp32, on the CPU
+	DTypes        []DTypeCheck `json:"dtypes"`
+	Tests         []SelfTest   `json:"self_tests"`
 }
 
 // DTypeCheck tells whether a dtype multiplies, differentiates and adds up on the device.
@@ -75,7 +77,7 @@ func Doctor(_ context.Context, o *DoctorOptions) (*Diagnosis, error) {
 		return d, err
 	}
 	err = tensor.Run(func() error {
-		d.Threads = tensor.Threads()
+		d.Threads, d.KernelThreads = tensor.Threads(), tensor.KernelThreads()
 		d.DTypes = checkDTypes(dev)
 		d.Tests = runSelfTests(selfTests, dev)
 		d.Products, err = measureProducts()
@@ -156,7 +158,7 @@ func (d *Diagnosis) WriteText(w io.Writer) error {
 		row("salsa\t%s", d.Salsa)
 		row("go\t%s, %s", d.Go, d.Platform)
 		row("libtorch\t%s", d.Libtorch)
-		row("cpu\t%s, %d cores, %s, %d threads for one op", m.CPU, m.Cores, d.Vectors, d.Threads)
+		row("cpu\t%s, %d cores, %s, %d threads for one op (%d in salsa's kernels)", m.CPU, m.Cores, d.Vectors, d.Threads, d.KernelThreads)
 		row("products\t%s, %.0f GFLOP/s, relative error %.0e (%s chooses)", d.Products.Kernels, d.Products.GFlops, d.Products.Error, tensor.GEMMVariable)
 		limit := ""
 		if m.MemoryLimit > 0 {

@@ -3,6 +3,7 @@
 #pragma once
 #include "common.h"
 #include "function.h"
+#include "team.h"
 #include "decode_simd.h"
 #include "simd.h"
 
@@ -19,7 +20,7 @@ template <class F>
 void drain(int64_t items, int64_t scratch, F&& run) {
   std::atomic<int64_t> next{0};
   int64_t team = std::min<int64_t>(items, at::get_num_threads());
-  at::parallel_for(0, team, 1, [&](int64_t, int64_t) {
+  sn::parallel_for(team, 1, [&](int64_t, int64_t) {
     std::unique_ptr<float[]> own(new float[scratch]);
     for (int64_t i; (i = next++) < items;) run(i, own.get());
   });

@@ -1,6 +1,7 @@
 // Making tensors from memory, files and seeds; devices and threads.
 #pragma once
 #include "common.h"
+#include "team.h"
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Context.h>
@@ -122,6 +123,11 @@ char* sn_cuda_count(int* count) {
 
 void sn_set_threads(int n) { at::set_num_threads(n); }
 int sn_get_threads(void) { return at::get_num_threads(); }
+int sn_kernel_threads(void) {
+  std::atomic<int> ran{0};
+  sn::parallel_for(at::get_num_threads(), 1, [&](int64_t, int64_t) { ran++; });
+  return ran;
+}
 const char* sn_torch_version(void) { return TORCH_VERSION; }
 char* sn_cpu_capability(char** out) {
   return sn::guard([&] { *out = strdup(at::get_cpu_capability().c_str()); });

@@ -1,6 +1,7 @@
 // Attention and linear combinations of weights.
 #pragma once
 #include "common.h"
+#include "team.h"
 #include "mix.h"
 
 #include <ATen/Parallel.h>
@@ -52,7 +53,7 @@ char* sn_lincomb(sn_tensor dst, sn_tensor* src, const double* weights, int n) {
     bool direct = y.device().is_cpu() && y.is_contiguous();
     Tensor result = direct ? y.detach() : at::empty(y.sizes(), y.options().device(at::kCPU));
     char* out = static_cast<char*>(result.data_ptr());
-    at::parallel_for(0, result.numel(), 1 << 15, [&](int64_t from, int64_t to) {
+    sn::parallel_for(result.numel(), 1 << 15, [&](int64_t from, int64_t to) {
       std::vector<const void*> at;
       for (int k = 0; k < n; k++) at.push_back(static_cast<const char*>(xs[k].data_ptr()) + from * sizes[k]);
       sn_mix_lincomb(out + from * result.element_size(), static_cast<int>(result.scalar_type()), at.data(), types.data(), weights,
@@ -69,7 +70,7 @@ char* sn_all_finite(sn_tensor t, int* yes) {
     TORCH_CHECK(sn::mixes(x), "not a type of weights");
     const char* p = static_cast<const char*>(x.data_ptr());
     std::atomic<bool> bad{false};
-    at::parallel_for(0, x.numel(), 1 << 16, [&](int64_t from, int64_t to) {
+    sn::parallel_for(x.numel(), 1 << 16, [&](int64_t from, int64_t to) {
       if (!sn_mix_finite(p + from * x.element_size(), static_cast<int>(x.scalar_type()), to - from)) bad = true;
     });
     *yes = !bad;

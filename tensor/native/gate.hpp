@@ -2,6 +2,7 @@
 #pragma once
 #include "common.h"
 #include "function.h"
+#include "team.h"
 #include "simd.h"
 
 #include <ATen/TensorOperators.h>
@@ -70,7 +71,7 @@ struct Gate : Function<Gate> {
     ctx->save_for_backward({g, u});
     ctx->saved_data["act"] = act;
     bool silu = act == SILU;
-    at::parallel_for(0, g.numel(), 1 << 14, [&](int64_t from, int64_t to) {
+    sn::parallel_for(g.numel(), 1 << 14, [&](int64_t from, int64_t to) {
       if (g.scalar_type() == at::kFloat) (silu ? silu_f32 : gelu_f32)(g.data_ptr<float>(), u.data_ptr<float>(), y.data_ptr<float>(), from, to);
       else
         (silu ? silu_bf16 : gelu_bf16)(g.data_ptr<at::BFloat16>(), u.data_ptr<at::BFloat16>(), y.data_ptr<at::BFloat16>(), from, to);
@@ -82,7 +83,7 @@ struct Gate : Function<Gate> {
     const Tensor &g = saved[0], &u = saved[1];
     bool silu = ctx->saved_data["act"].toInt() == SILU;
     Tensor dy = grad[0].contiguous(), dg = at::empty_like(g), du = at::empty_like(u);
-    at::parallel_for(0, g.numel(), 1 << 14, [&](int64_t from, int64_t to) {
+    sn::parallel_for(g.numel(), 1 << 14, [&](int64_t from, int64_t to) {
       if (g.scalar_type() == at::kFloat)
         (silu ? silu_f32_back : gelu_f32_back)(g.data_ptr<float>(), u.data_ptr<float>(), dy.data_ptr<float>(), dg.data_ptr<float>(),
                                                du.data_ptr<float>(), from, to);

@@ -5,6 +5,7 @@
 #pragma once
 #include "common.h"
 #include "function.h"
+#include "team.h"
 #include "simd.h"
 
 #include <ATen/TensorOperators.h>
@@ -151,7 +152,7 @@ struct Work {
   void score(const Tensor& z, int64_t i) {
     Scores out{logp.data_ptr<float>() + i, lse.data_ptr<float>() + i, entropy.data_ptr<float>() + i, correct.data_ptr<float>() + i};
     const int64_t* t = targets.data_ptr<int64_t>() + i;
-    at::parallel_for(0, z.size(0), 1, [&](int64_t a, int64_t b) {
+    sn::parallel_for(z.size(0), 1, [&](int64_t a, int64_t b) {
       if (z.scalar_type() == at::kFloat) score_f32(z.data_ptr<float>(), t, a, b, head, out);
       else score_bf16(z.data_ptr<at::BFloat16>(), t, a, b, head, out);
     });
@@ -160,7 +161,7 @@ struct Work {
   void slope(Tensor& z, int64_t i, const Upstream& g) const {
     const int64_t* t = targets.data_ptr<int64_t>() + i;
     const float *l = lse.data_ptr<float>() + i, *e = entropy.data_ptr<float>() + i;
-    at::parallel_for(0, z.size(0), 1, [&](int64_t a, int64_t b) {
+    sn::parallel_for(z.size(0), 1, [&](int64_t a, int64_t b) {
       if (z.scalar_type() == at::kFloat) slope_f32(z.data_ptr<float>(), t, l, e, a, b, head, g);
       else slope_bf16(z.data_ptr<at::BFloat16>(), t, l, e, a, b, head, g);
     });

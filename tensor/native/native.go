@@ -116,6 +116,10 @@ func SetThreads(n int) { C.sn_set_threads(C.int(n)) }
 // Threads returns the size of libtorch's CPU thread team.
 func Threads() int { return int(C.sn_get_threads()) }
 
+// KernelThreads returns how many threads a kernel of this package ran on just now: Threads, unless libtorch's team could
+// not be found.
+func KernelThreads() int { return int(C.sn_kernel_threads()) }
+
 // TorchVersion returns the version of libtorch that this program was built against.
 func TorchVersion() string { return C.GoString(C.sn_torch_version()) }
 

@@ -22,6 +22,7 @@ char* sn_cuda_open(void);
 char* sn_cuda_count(int* count);
 void sn_set_threads(int n);
 int sn_get_threads(void);
+int sn_kernel_threads(void);
 const char* sn_torch_version(void);  // of the headers; not to be freed
 char* sn_cpu_capability(char** out); // the caller frees *out
 void sn_init(void);

@@ -2,6 +2,7 @@
 #pragma once
 #include "common.h"
 #include "function.h"
+#include "team.h"
 #include "simd.h"
 
 #include <ATen/ops/empty.h>
@@ -111,7 +112,7 @@ struct RMSNorm : Function<RMSNorm> {
     Tensor y = at::empty_like(x), rstd = at::empty({rows}, x.options().dtype(at::kFloat));
     ctx->save_for_backward({x, w, rstd});
     float* r = rstd.data_ptr<float>();
-    at::parallel_for(0, rows, sn::grain(s.D), [&](int64_t from, int64_t to) {
+    sn::parallel_for(rows, sn::grain(s.D), [&](int64_t from, int64_t to) {
       if (x.scalar_type() == at::kFloat) norm_f32(x.data_ptr<float>(), w.data_ptr<float>(), y.data_ptr<float>(), r, from, to, s);
       else norm_bf16(x.data_ptr<at::BFloat16>(), w.data_ptr<at::BFloat16>(), y.data_ptr<at::BFloat16>(), r, from, to, s);
     });
@@ -146,7 +147,7 @@ struct RMSNorm : Function<RMSNorm> {
     Tensor dx = need_x ? at::empty_like(x) : Tensor(), parts;
     if (need_w) parts = at::zeros({blocks, s.D}, rstd.options());
     const float* r = rstd.data_ptr<float>();
-    at::parallel_for(0, blocks, sn::grain(block * s.D), [&](int64_t b0, int64_t b1) {
+    sn::parallel_for(blocks, sn::grain(block * s.D), [&](int64_t b0, int64_t b1) {
       for (int64_t b = b0; b < b1; b++) {
         int64_t from = b * block, to = std::min(rows, from + block);
         float* dw = need_w ? parts.data_ptr<float>() + b * s.D : nullptr;

@@ -2,6 +2,7 @@
 #pragma once
 #include "common.h"
 #include "function.h"
+#include "team.h"
 #include "simd.h"
 
 #include <ATen/TensorOperators.h>
@@ -72,7 +73,7 @@ Tensor turned(const Tensor& x, const Tensor& cos, const Tensor& sin, float sign,
   int64_t H = x.size(1), T = x.size(2), half = x.size(3) / 2;
   Turn s{H, T, half, x.stride(0), x.stride(1), x.stride(2), y.stride(0), y.stride(1), y.stride(2), cos.size(0) == 1 ? 0 : T * half, sign};
   const float *c = cos.data_ptr<float>(), *d = sin.data_ptr<float>();
-  at::parallel_for(0, x.size(0) * H * T, sn::grain(2 * half), [&](int64_t from, int64_t to) {
+  sn::parallel_for(x.size(0) * H * T, sn::grain(2 * half), [&](int64_t from, int64_t to) {
     if (x.scalar_type() == at::kFloat) turn_f32(x.data_ptr<float>(), y.data_ptr<float>(), c, d, from, to, !rows, s);
     else turn_bf16(x.data_ptr<at::BFloat16>(), y.data_ptr<at::BFloat16>(), c, d, from, to, !rows, s);
   });

@@ -13,17 +13,17 @@ namespace sn {
 namespace {
 
 using ParallelFn = void (*)(void (*)(void*), void*, unsigned, unsigned);
+using IntFn = int (*)();
 
 // libtorch brings its own OpenMP runtime; a second one, linked here, would be a second team on the same cores.
-ParallelFn parallel() {
-  static ParallelFn fn = reinterpret_cast<ParallelFn>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-  return fn;
+template <class F>
+F runtime(const char* name) {
+  return reinterpret_cast<F>(dlsym(RTLD_DEFAULT, name));
 }
 
-// The team may be smaller than asked for, so its size is asked of the runtime inside the region.
-int team_size() {
-  static auto fn = reinterpret_cast<int (*)()>(dlsym(RTLD_DEFAULT, "omp_get_num_threads"));
-  return fn ? fn() : 1;
+ParallelFn parallel() {
+  static ParallelFn fn = runtime<ParallelFn>("GOMP_parallel");
+  return fn;
 }
 
 inline void relax() {
@@ -34,20 +34,31 @@ inline void relax() {
 
 }  // namespace
 
+bool forks() { return at::get_num_threads() > 1 && parallel() && !at::in_parallel_region(); }
+
+// Always the whole team: the runtime ends the threads that a smaller one leaves out, and starts them again for the next.
+void fork(void (*fn)(void*), void* arg) { parallel()(fn, arg, static_cast<unsigned>(at::get_num_threads()), 0); }
+
+int fork_size() {
+  static IntFn fn = runtime<IntFn>("omp_get_num_threads");
+  return fn();
+}
+
+int fork_place() {
+  static IntFn fn = runtime<IntFn>("omp_get_thread_num");
+  return fn();
+}
+
 void Team::start(void (*fn)(void*), void* arg) {
-  int n = at::get_num_threads();
-  if (n <= 1 || !parallel() || at::in_parallel_region()) {
-    entered_ = -1;  // no region: enter must not ask the runtime
-    fn(arg);
-    return;
-  }
-  parallel()(fn, arg, static_cast<unsigned>(n), 0);
+  if (forks()) return fork(fn, arg);
+  entered_ = -1;  // no region: enter must not ask the runtime
+  fn(arg);
 }
 
 int Team::enter() {
   if (entered_.load(std::memory_order_relaxed) < 0) return 0;
   int me = entered_.fetch_add(1);
-  int n = team_size();
+  int n = fork_size();
   if (me == 0) size_ = n;
   barrier_of(n);
   return me;

@@ -1,10 +1,50 @@
-// The threads that libtorch computes with, for kernels that need more of them than parallel_for gives: work that is
-// handed out in pieces, and barriers between phases.
+// The threads that libtorch computes with: a range spread over them, and teams for kernels that need more than that, work
+// that is handed out in pieces and barriers between phases.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <exception>
 
 namespace sn {
+
+// forks tells whether there is a team of more than one thread to fork into: not inside another fork.
+bool forks();
+// fork calls fn(arg) once on every thread of libtorch's team and returns when all are done. Only where forks() holds; fn
+// must not throw.
+void fork(void (*fn)(void*), void* arg);
+// Inside of fork: the size of the team, which may be smaller than asked for, and the caller's place in it.
+int fork_size();
+int fork_place();
+
+// parallel_for calls f(from, to) on ranges that make up [0, n), each of `grain` or more but the last, one per thread.
+// It stands for at::parallel_for, which runs on one thread in code that is compiled without OpenMP, as ours is: compiled
+// with it, ours would bring a second OpenMP runtime beside libtorch's. What f throws is thrown here.
+template <class F>
+void parallel_for(int64_t n, int64_t grain, F&& f) {
+  if (n <= 0) return;
+  if (n <= grain || n == 1 || !forks()) return f(int64_t(0), n);
+  struct Call {
+    int64_t n, grain;
+    F* f;
+    std::atomic_flag failed = ATOMIC_FLAG_INIT;
+    std::exception_ptr error;
+  } call{n, std::max<int64_t>(grain, 1), &f};
+  fork(
+      [](void* p) {
+        Call* c = static_cast<Call*>(p);
+        int64_t parts = std::min<int64_t>(fork_size(), (c->n + c->grain - 1) / c->grain);
+        int64_t size = (c->n + parts - 1) / parts, from = fork_place() * size;
+        if (from >= c->n) return;
+        try {
+          (*c->f)(from, std::min(c->n, from + size));
+        } catch (...) {
+          if (!c->failed.test_and_set()) c->error = std::current_exception();
+        }
+      },
+      &call);
+  if (call.error) std::rethrow_exception(call.error);
+}
 
 // Team is what the threads of one run share. Every thread must go through the same sequence of each and barrier.
 class Team {
