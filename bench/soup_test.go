@@ -147,7 +147,7 @@ func BenchmarkSoupWrite(b *testing.B) {
 		}
 		out, recipe := filepath.Join(b.TempDir(), "soup"), soup.Linear(soup.Fixed(.5, .5))
 		for b.Loop() {
-			if err := members.Write(out, recipe, soup.WriteOptions{}); err != nil {
+			if err := members.Write(b.Context(), out, recipe, soup.WriteOptions{}); err != nil {
 				return err
 			}
 		}

@@ -4,6 +4,7 @@ package soup
 // read and worked on at once.
 
 import (
+	"context"
 	"slices"
 	"sync"
 
@@ -20,6 +21,8 @@ type Inputs struct {
 	Shape   []int
 	Base    models.Source // the model that the members were fine-tuned from; nil if the soup was opened without
 	Members []models.Source
+
+	ctx context.Context // ends the going through blocks; nil: nothing does
 }
 
 // numel is the number of elements.
@@ -148,6 +151,9 @@ func (in Inputs) each(work func(b *Block) error, take func(b *Block) error) (err
 		if len(pending) == threads+2 {
 			first()
 		}
+		if err = in.done(); err != nil {
+			break
+		}
 		b := pool.Get().(*Block)
 		b.at = at
 		todo <- b
@@ -157,6 +163,14 @@ func (in Inputs) each(work func(b *Block) error, take func(b *Block) error) (err
 		first()
 	}
 	return err
+}
+
+// done is the context's error once it is done.
+func (in Inputs) done() error {
+	if in.ctx == nil {
+		return nil
+	}
+	return in.ctx.Err()
 }
 
 // mix hands the mixed weight to take, in stretches from the first element to the last.

@@ -117,7 +117,7 @@ func TestPeakOfWrite(t *testing.T) {
 			t.Skip("the peak of a process cannot be set back here")
 		}
 		before := status("VmRSS")
-		require.NoError(t, m.Write(filepath.Join(t.TempDir(), "soup"), soup.Linear(soup.Fixed(.5, .5)), soup.WriteOptions{}))
+		require.NoError(t, m.Write(t.Context(), filepath.Join(t.TempDir(), "soup"), soup.Linear(soup.Fixed(.5, .5)), soup.WriteOptions{}))
 		assert.Less(t, status("VmHWM")-before, vocab*hidden*2)
 	})
 }

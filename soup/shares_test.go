@@ -73,7 +73,7 @@ func TestOperatorsStream(t *testing.T) {
 		all["ties"], all["liti"] = soup.TIES(soup.Fixed(.5, .5), .2, 1, soup.AgreeingMean), soup.LITI(soup.Slerp(soup.Fixed(.3, .7)), .4)
 		for name, r := range all {
 			dir := filepath.Join(t.TempDir(), "soup")
-			require.NoError(t, m.Write(dir, r, soup.WriteOptions{DType: tensor.Float32, Done: func(int64) {
+			require.NoError(t, m.Write(t.Context(), dir, r, soup.WriteOptions{DType: tensor.Float32, Done: func(int64) {
 				assert.LessOrEqual(t, tensor.Live()-before, 4, "%s: base, two members and the result", name)
 			}}))
 			files, err := safetensors.OpenDir(dir)
@@ -116,7 +116,7 @@ func TestOverflowIsRefused(t *testing.T) {
 	run(t, func() {
 		m := open(t, member(t, "llama-gqa", 1, tensor.Float32), member(t, "llama-gqa", 2, tensor.Float32))
 		dir := filepath.Join(t.TempDir(), "soup")
-		err := m.Write(dir, soup.Linear(soup.Fixed(1e8, 1-1e8)), soup.WriteOptions{DType: tensor.Float16})
+		err := m.Write(t.Context(), dir, soup.Linear(soup.Fixed(1e8, 1-1e8)), soup.WriteOptions{DType: tensor.Float16})
 		assert.ErrorContains(t, err, "not finite in float16")
 		assert.NoDirExists(t, dir)
 	})
@@ -130,7 +130,7 @@ func TestAdaptersFoldBeforeRounding(t *testing.T) {
 		const name = "model.layers.0.self_attn.q_proj.weight"
 		dir := filepath.Join(t.TempDir(), "soup")
 		m := open(t, a, b)
-		require.NoError(t, m.Write(dir, soup.Linear(soup.Fixed(.5, .5)), soup.WriteOptions{DType: tensor.Float32}))
+		require.NoError(t, m.Write(t.Context(), dir, soup.Linear(soup.Fixed(.5, .5)), soup.WriteOptions{DType: tensor.Float32}))
 		stored, err := models.OpenCheckpoint(dir)
 		require.NoError(t, err)
 		defer stored.Close()
@@ -186,13 +186,13 @@ func TestDirections(t *testing.T) {
 			u, err := m.NewDirection(7, filter)
 			require.NoError(t, err)
 			dir := filepath.Join(t.TempDir(), "moved")
-			require.NoError(t, m.Write(dir, u.From(soup.Fixed(1, 0), 3), soup.WriteOptions{DType: tensor.Float64}))
+			require.NoError(t, m.Write(t.Context(), dir, u.From(soup.Fixed(1, 0), 3), soup.WriteOptions{DType: tensor.Float64}))
 			moved := open(t, a, dir)
 			far, err := moved.Distance()
 			require.NoError(t, err)
 			assert.InDelta(t, 3, far, 1e-6, "the direction has norm 1")
 			other := filepath.Join(t.TempDir(), "soup")
-			require.NoError(t, m.Write(other, u.From(soup.Fixed(.5, .5), 3), soup.WriteOptions{DType: tensor.Float64}))
+			require.NoError(t, m.Write(t.Context(), other, u.From(soup.Fixed(.5, .5), 3), soup.WriteOptions{DType: tensor.Float64}))
 			between, err := open(t, dir, other).Distance()
 			require.NoError(t, err)
 			apart, err := m.Distance()

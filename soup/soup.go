@@ -8,6 +8,7 @@
 package soup
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"math"
@@ -168,8 +169,8 @@ type WriteOptions struct {
 
 // Write streams the soup into dir, a Hugging Face folder with the first member's config and tokenizer. Peak memory is a
 // few blocks of every member and of the result, however large a weight is; a weight of a PEFT folder's adapted map is in
-// memory as a whole, and so is one of a Direction.
-func (m *Members) Write(dir string, r Recipe, opt WriteOptions) error {
+// memory as a whole, and so is one of a Direction. When ctx is done it returns ctx's error and dir is what it was before.
+func (m *Members) Write(ctx context.Context, dir string, r Recipe, opt WriteOptions) error {
 	first := m.Checkpoints[0]
 	var specs []safetensors.Spec
 	dtypes := map[string]tensor.DType{}
@@ -185,7 +186,7 @@ func (m *Members) Write(dir string, r Recipe, opt WriteOptions) error {
 	return checkpoint.Commit(dir, func(tmp string) error {
 		var unread error // what a member's file said; it must not read as a fault of the file being written
 		err := safetensors.StreamDir(tmp, specs, opt.MaxShardBytes, nil, func(name string, w io.Writer) error {
-			n, unwritten, err := m.put(w, name, r, dtypes[name])
+			n, unwritten, err := m.put(ctx, w, name, r, dtypes[name])
 			if err != nil && !unwritten {
 				unread = err
 			}
@@ -208,11 +209,12 @@ func (m *Members) Write(dir string, r Recipe, opt WriteOptions) error {
 }
 
 // put writes the mix of one weight. unwritten tells that an error is w's.
-func (m *Members) put(w io.Writer, name string, r Recipe, d tensor.DType) (written int64, unwritten bool, err error) {
+func (m *Members) put(ctx context.Context, w io.Writer, name string, r Recipe, d tensor.DType) (written int64, unwritten bool, err error) {
 	in, err := m.inputs(name)
 	if err != nil {
 		return 0, false, err
 	}
+	in.ctx = ctx
 	err = in.mix(r, d, func(mixed tensor.Stretch, _ int) error {
 		if !mixed.Finite() {
 			return fault.Inputf("%s of the soup is not finite in %s; mix nearer to the members, or choose a wider --store-dtype", name, d)

@@ -3,6 +3,7 @@ package soup_test
 // Soups: worked numbers, the ends of the line between two members, and what a written soup holds.
 
 import (
+	"context"
 	"math"
 	"os"
 	"path/filepath"
@@ -69,7 +70,7 @@ func values(t *testing.T, dir string) map[string][]byte {
 func written(t *testing.T, weights []float64, opt soup.WriteOptions, dirs ...string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "soup")
-	require.NoError(t, open(t, dirs...).Write(dir, soup.Linear(soup.Fixed(weights...)), opt))
+	require.NoError(t, open(t, dirs...).Write(t.Context(), dir, soup.Linear(soup.Fixed(weights...)), opt))
 	return dir
 }
 
@@ -314,9 +315,34 @@ func TestWriteKeepsWhatIsThereOnFailure(t *testing.T) {
 		copy(data[len(data)-4:], []byte{0, 0, 0x80, 0x7f}) // +Inf
 		require.NoError(t, os.WriteFile(path, data, 0o644))
 		dir := filepath.Join(t.TempDir(), "soup")
-		err = open(t, a, b).Write(dir, soup.Linear(soup.Fixed(.5, .5)), soup.WriteOptions{})
+		err = open(t, a, b).Write(t.Context(), dir, soup.Linear(soup.Fixed(.5, .5)), soup.WriteOptions{})
 		assert.ErrorContains(t, err, path)
 		assert.ErrorContains(t, err, "not finite")
 		assert.NoDirExists(t, dir, "no half of a soup is left")
+	})
+}
+
+// TestWriteStops: an interrupt ends the mixing of a weight, whatever the operator, and leaves no half of a soup.
+func TestWriteStops(t *testing.T) {
+	run(t, func() {
+		a, b := member(t, "llama-gqa", 1, tensor.Float32), member(t, "llama-gqa", 2, tensor.Float32)
+		for name, r := range map[string]soup.Recipe{
+			"linear": soup.Linear(soup.Fixed(.5, .5)), "ties": soup.TIES(soup.Fixed(.5, .5), .2, 1, soup.AgreeingMean),
+			"slerp": soup.Slerp(soup.Fixed(.5, .5)),
+		} {
+			t.Run(name, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				done, parent := 0, t.TempDir()
+				err := open(t, a, b).Write(ctx, filepath.Join(parent, "soup"), r, soup.WriteOptions{Done: func(int64) {
+					done++
+					cancel()
+				}})
+				assert.ErrorIs(t, err, context.Canceled)
+				assert.Equal(t, 2, done, "the weight after the interrupt is the last that is begun")
+				left, err := os.ReadDir(parent)
+				require.NoError(t, err)
+				assert.Empty(t, left)
+			})
+		}
 	})
 }

@@ -70,7 +70,7 @@ func Soup(ctx context.Context, o *SoupOptions) (scalars map[string]float64, err 
 				return err
 			}
 		}
-		return o.write(members, recipe)
+		return o.write(ctx, members, recipe)
 	})
 	return scalars, err
 }
@@ -178,7 +178,7 @@ func (o *SoupOptions) keep(name string, result any) error {
 }
 
 // write streams the soup to disk; it takes the place of the folder, but for what was measured before.
-func (o *SoupOptions) write(members *soup.Members, recipe soup.Recipe) error {
+func (o *SoupOptions) write(ctx context.Context, members *soup.Members, recipe soup.Recipe) error {
 	dtype := tensor.DType(0)
 	if o.StoreDType != "member" {
 		var err error
@@ -195,7 +195,7 @@ func (o *SoupOptions) write(members *soup.Members, recipe soup.Recipe) error {
 		}
 		kept[i] = raw
 	}
-	if err := members.Write(o.Out, recipe, soup.WriteOptions{DType: dtype, MaxShardBytes: int64(o.MaxShardMB) << 20}); err != nil {
+	if err := members.Write(ctx, o.Out, recipe, soup.WriteOptions{DType: dtype, MaxShardBytes: int64(o.MaxShardMB) << 20}); err != nil {
 		return err
 	}
 	for i, name := range results {
