@@ -21,12 +21,13 @@ var swapFolders = exchange
 // before and the temporary folder is gone; if only the sync or the deletion of the old folder after it
 // fails, dst is the new folder and the error says so. A process killed at any moment leaves the old dst or the new one: at
 // once where the system can exchange two folders (Linux), after CleanStale(parent) elsewhere.
-// Writers of the same dst in several processes must be kept apart by the caller (see package runlock).
+// What killed processes left of an earlier attempt at dst is removed first. Writers of the same dst in several processes must be kept apart by the caller (see package runlock).
 func Commit(dst string, write func(tmp string) error) error {
 	dst, err := resolve(dst)
 	if err != nil {
 		return err
 	}
+	dropUnfinished(dst)
 	tmp, release := reserve(dst, "tmp")
 	defer release()
 	defer os.RemoveAll(tmp) // also when write panics; after the rename nothing of ours stands there

@@ -75,6 +75,23 @@ func TestCleanStale(t *testing.T) {
 	require.Empty(t, removed)
 }
 
+// TestCommitDropsUnfinished: a killed writer's folder goes when the same name is written again, and nobody else's.
+func TestCommitDropsUnfinished(t *testing.T) {
+	parent := t.TempDir()
+	path := func(format string, args ...any) string { return filepath.Join(parent, fmt.Sprintf(format, args...)) }
+	gone, living := deadProcess(t), os.Getppid()
+	keep := []string{path("soup.tmp-%d-1", living), path("soup2.tmp-%d-1", gone), path("soup.old-%d-1", gone), path("soup.tmp-1")}
+	drop := path("soup.tmp-%d-2", gone)
+	for _, dir := range append(keep, drop) {
+		require.NoError(t, os.MkdirAll(dir, 0o755))
+	}
+	require.NoError(t, save(path("soup"), "done"))
+	require.NoDirExists(t, drop)
+	for _, dir := range keep {
+		require.DirExists(t, dir)
+	}
+}
+
 // deadProcess returns the id of a process that has ended.
 func deadProcess(t *testing.T) int {
 	t.Helper()

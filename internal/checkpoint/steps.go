@@ -157,6 +157,19 @@ func CleanStale(parent string) (removed []string, err error) {
 	return removed, nil
 }
 
+// dropUnfinished removes what killed processes left of dst before it had its name: gigabytes that nobody looks for. What it
+// cannot remove it leaves.
+func dropUnfinished(dst string) {
+	entries, _ := readDir(filepath.Dir(dst))
+	for _, e := range entries {
+		path := filepath.Join(filepath.Dir(dst), e.Name())
+		parts := transient.FindStringSubmatch(e.Name())
+		if parts != nil && parts[1] == filepath.Base(dst) && parts[2] == "tmp" && !isLive(path, parts[3]) {
+			_ = removeAll(path)
+		}
+	}
+}
+
 // restore gives a folder that was moved aside its name back if nothing took it.
 func restore(aside, name, kind string) (bool, error) {
 	if kind != "old" {
