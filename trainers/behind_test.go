@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -227,4 +228,15 @@ func TestLoopSavesAtOnceWithoutMemory(t *testing.T) {
 			requireSame(t, want, results(t, dir))
 		}
 	})
+}
+
+// Any number of MB is a bound: one whose bytes do not fit into 64 bits is more than any checkpoint, not less.
+func TestSaveMemoryIsABound(t *testing.T) {
+	for _, c := range []struct {
+		mb   int
+		want bool
+	}{{0, false}, {1, false}, {2, true}, {1 << 43, true}, {1 << 44, true}, {math.MaxInt, true}} {
+		l := &Loop{Options: &Common{SaveMemory: c.mb}, Quiet: true}
+		assert.Equal(t, c.want, l.fits(2<<20), "%d MB", c.mb)
+	}
 }

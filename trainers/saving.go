@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -130,7 +131,7 @@ func (l *Loop) write(dir string, parts []checkpoint.Part, rows func() error) err
 
 // fits tells whether a copy of so many bytes may be made, and the user, once, if not.
 func (l *Loop) fits(bytes int64) bool {
-	limit := int64(l.Options.SaveMemory) << 20
+	limit := int64(min(l.Options.SaveMemory, math.MaxInt64>>20)) << 20
 	if l.Options.SaveMemory < 0 && l.FreeMemory == nil {
 		return true
 	}
