@@ -48,3 +48,23 @@ stages:
 	report := readJSON[profile.Report](t, filepath.Join(dir, "profile", profile.ReportFile))
 	assert.Equal(t, 1, report.Of(profile.Update).Count)
 }
+
+func TestProfilesOfStagesAreApart(t *testing.T) {
+	w := theWorld()
+	path := put(t, "profiled.yaml", `name: profiled
+stages:
+  - name: sft
+    kind: sft
+    seeds: [1, 2]
+    with: {model: "`+w.dir+`/base", data: "`+w.dir+`/data/sft.jsonl", max_steps: 1, batch_size: 2, quiet: true}
+`)
+	dir := filepath.Dir(path)
+	line := []string{"run", path, "--out", dir + "/out", "--set"}
+	code, _, errs := salsa(t, newRootCmd(), append(line, "sft.profile="+dir+"/p")...)
+	assert.Equal(t, 2, code)
+	assert.Contains(t, errs, "profiled.yaml:3: stages sft-seed1 and sft-seed2 would write their profiles into the same folder "+dir+"/p; ")
+	code, _, errs = salsa(t, newRootCmd(), append(line, "sft.profile="+dir+"/p/${seed}")...)
+	require.Equal(t, 0, code, errs)
+	assert.FileExists(t, filepath.Join(dir, "p", "1", profile.ReportFile))
+	assert.FileExists(t, filepath.Join(dir, "p", "2", profile.ReportFile))
+}

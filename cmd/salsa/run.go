@@ -66,6 +66,9 @@ func runRecipe(cmd *cobra.Command, path string, f runFlags, kinds map[string]sta
 	if err != nil {
 		return err
 	}
+	if err := checkProfiles(plan); err != nil {
+		return err
+	}
 	runner := &recipe.Runner{
 		Plan: plan, Sets: f.sets, Console: cmd.ErrOrStderr(), Exec: execStage(kinds),
 		Version: func(kind string) string { return kinds[kind].version },

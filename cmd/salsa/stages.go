@@ -5,7 +5,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
+	"salsa/internal/fault"
 	"salsa/internal/job"
 	"salsa/internal/options"
 	"salsa/internal/recipe"
@@ -84,4 +86,21 @@ func execStage(kinds map[string]stageKind) func(context.Context, *recipe.Stage, 
 		}
 		return job.Profiled(s.Options, func() error { return k.run(ctx, s.Options) })
 	}
+}
+
+// checkProfiles refuses stages of which one's profile would take the place of another's.
+func checkProfiles(plan *recipe.Plan) error {
+	stages := map[string]string{}
+	for _, s := range plan.Stages {
+		dir, _ := options.Of(s.Options).Get("profile") // "" of a kind that has none too
+		if dir == "" {
+			continue
+		}
+		if other, taken := stages[filepath.Clean(dir)]; taken {
+			return fault.Inputf("%s: stages %s and %s would write their profiles into the same folder %s; end it with /${seed} where a stage has seeds, or give one stage's with --set %s.profile=DIR",
+				s.Where, other, s.Name, dir, s.Name)
+		}
+		stages[filepath.Clean(dir)] = s.Name
+	}
+	return nil
 }
