@@ -9,9 +9,9 @@ import (
 	"salsa/tensor"
 )
 
-// prefillTokens is how many tokens of prompts are computed at once: enough to read each weight rarely, and few
+// PrefillTokens is how many tokens of prompts the CPU computes at once: enough to read each weight rarely, and few
 // enough for their states to stay in the processor's caches.
-const prefillTokens = 128
+const PrefillTokens = 128
 
 // kernelEngine computes a batch with tensor.Decoder. Its rows keep their places, so nothing is moved when others end.
 type kernelEngine struct {
@@ -197,7 +197,7 @@ func (e *kernelEngine) admit(rows []*row) tensor.Tensor {
 	}
 	var logits []tensor.Tensor
 	for len(tokens) > 0 {
-		n := min(len(tokens), prefillTokens)
+		n := min(len(tokens), PrefillTokens)
 		logits = append(logits, e.run(tokens[:n]))
 		tokens = tokens[n:]
 	}
@@ -223,9 +223,12 @@ func (e *kernelEngine) share(rows []*row, of []int, s int) {
 	source, target := tensor.Ints(from, len(from)), tensor.Ints(to, len(to), 1, 1, 1)
 	for layer := range e.kv.k {
 		for _, buffer := range []tensor.Tensor{e.kv.k[layer], e.kv.v[layer]} {
-			used := buffer.Narrow(2, 0, s)
-			rows := used.IndexSelect(0, source)
-			used.Scatter(0, target.Expand(rows.Shape()...), rows)
+			scoped(func() tensor.Tensor { // one buffer's rows are in memory twice at a time
+				used := buffer.Narrow(2, 0, s)
+				rows := used.IndexSelect(0, source)
+				used.Scatter(0, target.Expand(rows.Shape()...), rows)
+				return buffer
+			})
 		}
 	}
 }

@@ -105,7 +105,7 @@ func addTimings(scalars map[string]float64, took time.Duration, tokens int) {
 	if tokens > 0 {
 		scalars["tokens_per_s"] = float64(tokens) / took.Seconds()
 	}
-	scalars["peak_rss_mb"] = peakRSS()
+	scalars["peak_rss_mb"] = PeakRSS()
 }
 
 // stopwatch measures the phases of a step, under verl's names.
@@ -137,8 +137,8 @@ func settle() {
 	debug.FreeOSMemory()
 }
 
-// peakRSS returns the process's largest resident size so far, in MB; 0 where /proc does not tell.
-func peakRSS() float64 {
+// PeakRSS returns the process's largest resident size so far, in MB; 0 where /proc does not tell.
+func PeakRSS() float64 {
 	raw, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0

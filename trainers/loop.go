@@ -182,7 +182,7 @@ func (l *Loop) finish(ctx context.Context) (map[string]float64, error) {
 	}
 	perStep, perSecond := l.logs.progress.Rates()
 	scalars["s_per_step"], scalars["tokens_per_s"] = perStep, perSecond
-	scalars["peak_rss_mb"] = peakRSS()
+	scalars["peak_rss_mb"] = PeakRSS()
 	if err := l.saves.Wait(); err != nil {
 		return nil, err
 	}

@@ -287,6 +287,7 @@ func (c *canJob) run(ctx context.Context) (map[string]float64, error) {
 	for k, v := range last {
 		scalars[k] = v
 	}
+	scalars["peak_rss_mb"] = trainers.PeakRSS() // measuring takes more than training may have
 	return scalars, nil
 }
 

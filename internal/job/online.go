@@ -120,11 +120,14 @@ type onlineJob struct {
 	value  string // folder that it starts from; "": the reward model's
 	learns bool   // the reward model is trained too
 
-	// What a plan of the memory has to know beside: completions drawn at once, 0 being the batch; what the guide's prompts
-	// have in front; and what finds the longest prompt, nil being --data.
+	// What a plan of the memory has to know beside: completions of a prompt, 0 being 1, and whether they are learned from as
+	// pairs; completions drawn at once, each of another prompt, 0 being the batch; what the guide's prompts have in front;
+	// and what measures the prompts, nil being --data.
+	each          int
+	pairs         bool
 	drawn         int
 	advice        string
-	longestPrompt func(p *planner, enc *data.Encoder) (int, error)
+	longestPrompt func(p *planner, enc *data.Encoder) (lengths, error)
 
 	// source reads and encodes the prompts; nil: those of Data. It is called with the encoder in place.
 	source func() ([]data.Prompt, error)

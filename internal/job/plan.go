@@ -61,9 +61,6 @@ type planner struct {
 	elem int64 // bytes of a weight in memory
 	cpu  bool
 
-	// shorter and spread say how many tokens less than the longest a row costs on the average, and their deviation.
-	shorter, spread float64
-
 	stored int64 // largest file of weights that is converted while it is loaded
 }
 
@@ -179,6 +176,14 @@ func (p *planner) weights() int64 { return p.sum(func(r PlanRole) int64 { return
 // resident is what stays in memory between steps.
 func (p *planner) resident() int64 {
 	return p.sum(func(r PlanRole) int64 { return r.Weights + r.Moments + r.Masters })
+}
+
+// sumOf adds up items.
+func sumOf(items []PlanItem) (total int64) {
+	for _, item := range items {
+		total += item.Bytes
+	}
+	return total
 }
 
 // phase adds a phase; items of no bytes are left out.

@@ -32,11 +32,12 @@ func PlanAIHF(_ context.Context, o *AIHFOptions) (*Plan, error) {
 	}
 	p.learner("policy", o.Model, cfg.Declared(), &o.LoRA, false)
 	p.phase("load", p.weights(), p.loadWork()...)
-	var beside []microRows
+	var beside []line
 	if o.WeightDemo > 0 {
 		beside = append(beside, o.planDemos(p, cfg, rows))
 	}
-	if err := o.preference().planPairs(p, cfg, rows.pair, beside...); err != nil {
+	micro, _ := microBatch(&o.Common)
+	if err := o.preference().planPairs(p, cfg, rows.pair.line(2*micro), beside...); err != nil {
 		return nil, err
 	}
 	return &p.Plan, nil
@@ -44,42 +45,45 @@ func PlanAIHF(_ context.Context, o *AIHFOptions) (*Plan, error) {
 
 // planDemos returns what a micro-batch of demonstrations is. In self-play it has own answers too, and a phase in which
 // they are drawn.
-func (o *AIHFOptions) planDemos(p *planner, cfg *models.Config, rows aihfRows) microRows {
+func (o *AIHFOptions) planDemos(p *planner, cfg *models.Config, rows aihfRows) line {
 	micro, _ := microBatch(&trainers.Common{BatchSize: o.DemoBatchSize, MicroBatchSize: o.MicroBatchSize})
 	if o.Form != "self-play" {
-		return microRows{micro, rows.demo}
+		return rows.demo.line(micro)
 	}
 	drawn := int64(o.RoundSteps * o.DemoBatchSize)
 	if o.RolloutBatch > 0 {
 		drawn = min(drawn, int64(o.RolloutBatch))
 	}
-	p.phase("own answers", p.resident(), p.drawing(cfg, drawn, rows.prompt, int64(o.MaxNewTokens))...)
-	return microRows{2 * micro, max(rows.demo, rows.prompt+int64(o.MaxNewTokens))}
+	p.phase("own answers", p.resident(), p.drawing(cfg, answersOf(rows.prompt, drawn, 1, int64(o.MaxNewTokens)))...)
+	return rows.shown(micro, int64(o.MaxNewTokens))
 }
 
-// aihfRows are the lengths of the longest rows.
-type aihfRows struct{ pair, demo, prompt int64 }
+// aihfRows are the lengths of the rows: pairs' sides, demonstrations, and their prompts.
+type aihfRows struct{ pair, demo, prompt lengths }
+
+// shown are n demonstrations, each beside an own answer of fresh tokens to its prompt, with which it begins.
+func (r aihfRows) shown(n, fresh int64) line {
+	x, t := r.demo.line(n), r.prompt.most+fresh
+	return x.plus(line{n * fresh, n * max(t, x.t), t})
+}
 
 // longestRows finds them: of the data, or what the options allow; enc leaves room for answers where there are any.
 func (o *AIHFOptions) longestRows(p *planner, enc *data.Encoder) (rows aihfRows, err error) {
 	whole := o.whole(enc)
-	rows = aihfRows{int64(whole.MaxLength), int64(whole.MaxLength), int64(enc.MaxLength)}
-	pair, err := longestSide(p, &o.Data, whole)
-	rows.pair = int64(pair)
-	defer func() { p.shorter, p.spread = 0, 0 }() // rows of three kinds have no one average
-	if err != nil || len(o.Demos) == 0 {
+	rows.demo.most, rows.prompt.most = int64(whole.MaxLength), int64(enc.MaxLength)
+	if rows.pair, err = longestSide(p, &o.Data, whole); err != nil || len(o.Demos) == 0 {
 		return rows, err
 	}
 	demos, err := o.demonstrations(enc)
 	if err != nil {
 		return rows, err
 	}
-	rows.demo, rows.prompt = 0, 0
-	for i := range demos {
-		from, _ := trainers.LastAnswer(&demos[i])
-		rows.demo, rows.prompt = max(rows.demo, int64(len(demos[i].IDs))), max(rows.prompt, int64(from))
-	}
-	p.Rows = fmt.Sprintf("rows of up to %d tokens, the longest of --data and --demos", max(rows.pair, rows.demo))
+	rows.demo = lengthsOf(demos, exampleSize)
+	rows.prompt = lengthsOf(demos, func(x data.Example) (int, float64) {
+		from, _ := trainers.LastAnswer(&x)
+		return from, float64(from)
+	})
+	p.Rows = fmt.Sprintf("rows of up to %d tokens, the longest of --data and --demos", max(rows.pair.most, rows.demo.most))
 	return rows, nil
 }
 
@@ -91,9 +95,10 @@ func (o *AIHFOptions) planAlternation() (*Plan, error) {
 		j.drawn = max(o.BatchSize, o.RewardUpdates*o.DemoBatchSize)
 	}
 	var rows aihfRows
-	j.longestPrompt = func(p *planner, enc *data.Encoder) (prompt int, err error) {
+	j.longestPrompt = func(p *planner, enc *data.Encoder) (lengths, error) {
+		var err error
 		rows, err = o.longestRows(p, enc)
-		return int(rows.prompt), err
+		return rows.prompt, err
 	}
 	p, err := j.planned()
 	if err != nil {
@@ -103,18 +108,38 @@ func (o *AIHFOptions) planAlternation() (*Plan, error) {
 		return nil, err
 	}
 	p.rollout()
-	pairs := 0
-	if o.WeightDemo > 0 {
-		pairs += o.DemoBatchSize
-	}
-	if o.WeightPreference > 0 {
-		pairs += o.PreferenceBatch
-	}
-	micro, parts := microBatch(&trainers.Common{BatchSize: pairs, MicroBatchSize: o.MicroBatchSize})
-	t := max(rows.pair, rows.demo, rows.prompt+int64(o.MaxNewTokens))
+	x, parts := o.rewardPairs(rows)
 	p.update("reward model's updates", func(r PlanRole) bool { return r.Role == rewardRole },
-		PlanItem{"activations", p.activations(p.trained, 2*micro, t, o.GradientCheckpointing) + o.spare(p.planner, untied(p.trained), parts)})
+		PlanItem{"activations", p.activations(p.trained, x, o.GradientCheckpointing) + o.spare(p.planner, untied(p.trained), parts)})
 	p.learning()
 	p.saving()
 	return &p.Plan, nil
+}
+
+// rewardPairs is a micro-batch of the reward model's updates, and in how many of them an update is. The longest pairs are
+// in the first: those of demonstrations and own answers, or the preferences.
+func (o *AIHFOptions) rewardPairs(rows aihfRows) (x line, parts int64) {
+	demos, preferences := int64(o.DemoBatchSize), int64(o.PreferenceBatch)
+	if o.WeightDemo == 0 {
+		demos = 0
+	}
+	if o.WeightPreference == 0 {
+		preferences = 0
+	}
+	micro, parts := microBatch(&trainers.Common{BatchSize: int(demos + preferences), MicroBatchSize: o.MicroBatchSize})
+	fresh := int64(o.MaxNewTokens)
+	if max(rows.demo.most, rows.prompt.most+fresh) >= rows.pair.most {
+		demos = min(demos, micro)
+		preferences = micro - demos
+	} else {
+		preferences = min(preferences, micro)
+		demos = micro - preferences
+	}
+	if demos > 0 {
+		x = rows.shown(demos, fresh)
+	}
+	if preferences > 0 {
+		x = x.plus(rows.pair.line(2 * preferences))
+	}
+	return x, parts
 }

@@ -6,7 +6,6 @@ package job
 import (
 	"context"
 	"fmt"
-	"math"
 	"strings"
 
 	"salsa/data"
@@ -22,18 +21,19 @@ func PlanSFT(_ context.Context, o *SFTOptions) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := enc.MaxLength
-	p.Rows = assumed("rows", t)
+	rows := lengths{most: int64(enc.MaxLength)}
+	p.Rows = assumed("rows", enc.MaxLength)
 	if o.Packing {
-		p.Rows = fmt.Sprintf("packed rows of %d tokens", t)
-	} else if t, err = longest(p, &o.Data, t, enc.SFT, exampleSize); err != nil {
+		p.Rows = fmt.Sprintf("packed rows of %d tokens", enc.MaxLength)
+	} else if rows, err = longest(p, &o.Data, enc.MaxLength, enc.SFT, exampleSize); err != nil {
 		return nil, err
 	}
 	p.learner("model", dir, cfg.Declared(), &o.LoRA, false)
 	micro, parts := microBatch(&o.Common)
 	p.phase("load", p.weights(), p.loadWork()...)
-	p.learn(PlanItem{"activations", p.activations(cfg, micro, int64(t), o.GradientCheckpointing)},
-		PlanItem{"log-probabilities", p.head(cfg, p.tokens(micro, int64(t)), true) + o.spare(p, cfg, parts)})
+	x := rows.line(micro)
+	p.learn(PlanItem{"activations", p.activations(cfg, x, o.GradientCheckpointing)},
+		PlanItem{"log-probabilities", p.head(cfg, x.tokens, true) + o.spare(p, cfg, parts)})
 	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(cfg)})
 	return &p.Plan, nil
 }
@@ -44,14 +44,14 @@ func PlanReward(_ context.Context, o *RewardOptions) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := longestSide(p, &o.Data, enc)
+	rows, err := longestSide(p, &o.Data, enc)
 	if err != nil {
 		return nil, err
 	}
 	p.learner("reward model", o.Model, cfg.DeclaredScorer(), &o.LoRA, false)
 	micro, parts := microBatch(&o.Common)
 	p.phase("load", p.weights(), p.loadWork()...)
-	p.learn(PlanItem{"activations", p.activations(cfg, 2*micro, int64(t), o.GradientCheckpointing) + o.spare(p, untied(cfg), parts)})
+	p.learn(PlanItem{"activations", p.activations(cfg, rows.line(2*micro), o.GradientCheckpointing) + o.spare(p, untied(cfg), parts)})
 	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(cfg)})
 	return &p.Plan, nil
 }
@@ -89,45 +89,28 @@ func assumed(what string, n int) string {
 	return fmt.Sprintf("%s of %d tokens, the most that --max-length and the context allow", what, n)
 }
 
-// longest is the length of the longest row of --data, or limit if no data is named. It also notes what rows cost on the
-// average; size gives a row's length, and how many tokens are computed for each of its sides.
-func longest[T data.Example | data.Pair | data.Prompt](p *planner, d *Data, limit int, f func(*data.Row) (T, error), size func(T) (length int, cost float64)) (int, error) {
+// longest measures the rows of --data, or takes limit for all of them if no data is named; size is lengthsOf's.
+func longest[T data.Example | data.Pair | data.Prompt](p *planner, d *Data, limit int, f func(*data.Row) (T, error), size func(T) (length int, cost float64)) (lengths, error) {
 	if len(d.Data) == 0 {
-		return limit, nil
+		return lengths{most: int64(limit)}, nil
 	}
 	rows, _, err := encoded(d, "rows", false, f)
 	if err != nil {
-		return 0, err
+		return lengths{}, err
 	}
-	most, sum, squares, n := 0, 0.0, 0.0, float64(len(rows))
-	for _, row := range rows {
-		length, cost := size(row)
-		most = max(most, length)
-		sum, squares = sum+cost, squares+cost*cost
+	of := lengthsOf(rows, size)
+	if of.most == 0 {
+		return of, fault.Inputf("%s: no row is left after encoding; check --max-length and --overlong", strings.Join(d.Data, ", "))
 	}
-	if most == 0 {
-		return 0, fault.Inputf("%s: no row is left after encoding; check --max-length and --overlong", strings.Join(d.Data, ", "))
-	}
-	p.shorter, p.spread = float64(most)-sum/n, math.Sqrt(max(0, squares/n-sum/n*sum/n))
 	what, _, _ := strings.Cut(p.Rows, " ")
-	p.Rows = fmt.Sprintf("%s of up to %d tokens, the longest of --data", what, most)
-	return most, nil
+	p.Rows = fmt.Sprintf("%s of up to %d tokens, the longest of --data", what, of.most)
+	return of, nil
 }
 
-// longestSide is the length of the longest completion of a pair, with its prompt, and says so in the plan's rows.
-func longestSide(p *planner, d *Data, enc *data.Encoder) (int, error) {
+// longestSide measures the completions of pairs, with their prompts, and says so in the plan's rows.
+func longestSide(p *planner, d *Data, enc *data.Encoder) (lengths, error) {
 	p.Rows = assumed("rows", enc.MaxLength)
 	return longest(p, d, enc.MaxLength, enc.Pair, pairSize)
-}
-
-func exampleSize(x data.Example) (int, float64) { return len(x.IDs), float64(len(x.IDs)) }
-
-func promptSize(x data.Prompt) (int, float64) { return len(x.IDs), float64(len(x.IDs)) }
-
-// pairSize counts what the sides of a pair begin with once.
-func pairSize(x data.Pair) (int, float64) {
-	a, b := x.Chosen.IDs, x.Rejected.IDs
-	return max(len(a), len(b)), float64(models.LineTokens([][]int{a, b})) / 2
 }
 
 // microBatch returns how many sequences are computed at once and in how many parts a batch is.
@@ -165,10 +148,7 @@ func (p *planner) update(phase string, learns func(r PlanRole) bool, working ...
 		})
 	}
 	gradients := of(func(r PlanRole) int64 { return r.Gradients })
-	backward := int64(0)
-	for _, item := range working {
-		backward += item.Bytes
-	}
+	backward := sumOf(working)
 	if step := gradients + of(optimizerWork); step > backward {
 		working, backward = []PlanItem{{"gradients", gradients}, {"widened gradients", step - gradients}}, step
 	}
@@ -188,8 +168,6 @@ func (p *planner) rewarders(role string, e rewardExpr) (configs []*models.Config
 		}
 		p.network(role, dir, cfg.DeclaredScorer(), false)
 		configs = append(configs, cfg)
-	}
-	if !e.ensemble {
 	}
 	return configs, nil
 }

@@ -16,23 +16,22 @@ func PlanDPO(_ context.Context, o *DPOOptions) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := longestSide(p, &o.Data, enc)
+	rows, err := longestSide(p, &o.Data, enc)
 	if err != nil {
 		return nil, err
 	}
 	p.learner("policy", o.Model, cfg.Declared(), &o.LoRA, false)
 	p.phase("load", p.weights(), p.loadWork()...)
-	if err := o.planPairs(p, cfg, int64(t)); err != nil {
+	micro, _ := microBatch(&o.Common)
+	if err := o.planPairs(p, cfg, rows.line(2*micro)); err != nil {
 		return nil, err
 	}
 	return &p.Plan, nil
 }
 
-// planPairs adds the phases of a policy that learns from pairs of up to t tokens a side, and from what is computed beside
-// them in parts of their own.
-func (o *DPOOptions) planPairs(p *planner, cfg *models.Config, t int64, beside ...microRows) error {
-	micro, parts := microBatch(&o.Common)
-	pairs := microRows{2 * micro, t} // both completions of a pair
+// planPairs adds the phases of a policy that learns from pairs, and from what is computed beside them in parts of their
+// own; both are given as a micro-batch.
+func (o *DPOOptions) planPairs(p *planner, cfg *models.Config, pairs line, beside ...line) error {
 	if o.NeedsReference() {
 		if err := o.planReference(p, cfg, pairs); err != nil {
 			return err
@@ -40,24 +39,21 @@ func (o *DPOOptions) planPairs(p *planner, cfg *models.Config, t int64, beside .
 	}
 	work, head := int64(0), int64(0)
 	for _, x := range append(beside, pairs) {
-		work, head = max(work, p.activations(cfg, x.rows, x.t, o.GradientCheckpointing)), max(head, p.head(cfg, x.rows*x.t, true))
+		work, head = max(work, p.activations(cfg, x, o.GradientCheckpointing)), max(head, p.head(cfg, x.tokens, true))
 	}
+	_, parts := microBatch(&o.Common)
 	p.learn(PlanItem{"activations", work}, PlanItem{"log-probabilities", head + o.spare(p, cfg, parts+int64(len(beside)))})
 	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(cfg)})
 	return nil
 }
 
-// microRows are rows of t tokens that are computed at once.
-type microRows struct{ rows, t int64 }
-
 // planReference adds the phase in which the reference lives beside the policy's weights.
-func (o *DPOOptions) planReference(p *planner, cfg *models.Config, x microRows) error {
+func (o *DPOOptions) planReference(p *planner, cfg *models.Config, x line) error {
 	if _, err := soup.ParseExpr(o.Reference, o.Extrapolate); err != nil {
 		return err
 	}
 	weights := parameters(cfg.Declared()) * p.elem
-	n := x.rows * x.t
-	work := []PlanItem{{"reference", weights}, {"forward pass", p.forward(cfg, x.rows, x.t)}, {"log-probabilities", p.head(cfg, n, false)}}
+	work := []PlanItem{{"reference", weights}, {"forward pass", p.forward(cfg, x)}, {"log-probabilities", p.head(cfg, x.tokens, false)}}
 	p.phase("reference", p.weights(), work...)
 	return nil
 }

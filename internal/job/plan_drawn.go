@@ -14,16 +14,15 @@ import (
 // drawnPlan is the plan of such a run in the making.
 type drawnPlan struct {
 	*planner
-	dpo      *DPOOptions
-	policy   *models.Config
-	prompt   int64      // tokens of the longest
-	fresh    int64      // of a completion
-	inFlight int64      // completions drawn and scored at once
-	brief    []PlanRole // networks that live while completions are drawn alone
+	dpo    *DPOOptions
+	policy *models.Config
+	drawn  answers    // those that are drawn and scored at once
+	brief  []PlanRole // networks that live while completions are drawn alone
 }
 
-// planDrawn starts a plan; readers are the folders of all models whose context an answer must fit.
-func planDrawn(command string, dpo *DPOOptions, d *Data, fresh, inFlight int, readers ...string) (*drawnPlan, error) {
+// planDrawn starts a plan; inFlight completions of fresh tokens are drawn at once, each of them side by side of one prompt, and
+// readers are the folders of all models whose context an answer must fit.
+func planDrawn(command string, dpo *DPOOptions, d *Data, fresh, inFlight, each int, readers ...string) (*drawnPlan, error) {
 	cfg, err := models.ReadConfig(dpo.Model)
 	if err != nil {
 		return nil, err
@@ -42,7 +41,7 @@ func planDrawn(command string, dpo *DPOOptions, d *Data, fresh, inFlight int, re
 	base.Rows = assumed("prompts", enc.MaxLength)
 	prompt, err := longest(base, d, enc.MaxLength, enc.Prompt, promptSize)
 	base.Rows += fmt.Sprintf(" and completions of %d", fresh)
-	return &drawnPlan{planner: base, dpo: dpo, policy: cfg, prompt: int64(prompt), fresh: int64(fresh), inFlight: int64(inFlight)}, err
+	return &drawnPlan{planner: base, dpo: dpo, policy: cfg, drawn: answersOf(prompt, int64(inFlight), int64(each), int64(fresh))}, err
 }
 
 // draw adds a phase in which completions are drawn and scored by models that add lists; logProbs tells whether
@@ -60,15 +59,18 @@ func (p *drawnPlan) draw(phase string, logProbs bool, add func() ([]*models.Conf
 	for _, r := range roles {
 		resident += r.Weights
 	}
-	t := p.prompt + p.fresh
-	items := p.drawing(p.policy, p.inFlight, p.prompt, p.fresh)
+	drawing, read := p.drawing(p.policy, p.drawn), int64(0)
 	for _, cfg := range configs {
-		items[1].Bytes = max(items[1].Bytes, p.forward(cfg, p.inFlight, t))
+		read = max(read, p.forward(cfg, p.drawn.line()))
 	}
+	scoring := []PlanItem{{"forward pass", read}, {"log-probabilities", 0}}
 	if logProbs {
-		items = append(items, PlanItem{"log-probabilities", p.head(p.policy, p.inFlight*p.fresh, false)})
+		scoring[1].Bytes = p.head(p.policy, p.drawn.rows*p.drawn.fresh, false)
 	}
-	p.phase(phase, resident, items...)
+	if sumOf(scoring) > sumOf(drawing) { // the cache is gone by then
+		drawing = scoring
+	}
+	p.phase(phase, resident, drawing...)
 	return roles, nil
 }
 
@@ -76,7 +78,9 @@ func (p *drawnPlan) draw(phase string, logProbs bool, add func() ([]*models.Conf
 func (p *drawnPlan) train() error {
 	p.learner("policy", p.dpo.Model, p.policy.Declared(), &p.dpo.LoRA, false)
 	p.phase("load", p.weights(), p.loadWork()...)
-	return p.dpo.planPairs(p.planner, p.policy, p.prompt+p.fresh)
+	micro, _ := microBatch(&p.dpo.Common)
+	pairs := answers{p.drawn.prompt, micro, 2 * micro, p.drawn.fresh}
+	return p.dpo.planPairs(p.planner, p.policy, pairs.line())
 }
 
 // done returns the plan with all networks, however short they live.
@@ -97,7 +101,7 @@ func PlanRSO(_ context.Context, o *RSOOptions) (*Plan, error) {
 		return nil, err
 	}
 	dpo := o.preference()
-	p, err := planDrawn("rso", dpo, o.files(), o.MaxNewTokens, min(o.SampleBatchSize, o.ChunkSize*o.Candidates), append(memberDirs(dpo.Reference), scorer.models.Dirs...)...)
+	p, err := planDrawn("rso", dpo, o.files(), o.MaxNewTokens, min(o.SampleBatchSize, o.ChunkSize*o.Candidates), o.Candidates, append(memberDirs(dpo.Reference), scorer.models.Dirs...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +128,7 @@ func PlanCAN(_ context.Context, o *CANOptions) (*Plan, error) {
 	if err := c.parse(); err != nil {
 		return nil, err
 	}
-	p, err := planDrawn("can", c.dpo, &Data{Data: o.Data, EvalData: o.EvalData, Holdout: o.Holdout}, o.MaxNewTokens, min(o.SampleBatchSize, o.ChunkSize*o.Samples), append(c.scorerDirs(), c.ref.Dirs...)...)
+	p, err := planDrawn("can", c.dpo, &Data{Data: o.Data, EvalData: o.EvalData, Holdout: o.Holdout}, o.MaxNewTokens, min(o.SampleBatchSize, o.ChunkSize*o.Samples), o.Samples, append(c.scorerDirs(), c.ref.Dirs...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +150,12 @@ func (p *drawnPlan) alignment(o *CANOptions, judges func() ([]*models.Config, er
 	if err := p.train(); err != nil || o.MeasureSamples == 0 {
 		return err
 	}
-	p.inFlight = int64(min(o.SampleBatchSize, o.ChunkSize*max(o.Samples, o.MeasureSamples))) // held-out prompts get all samples
+	if len(o.EvalData) > 0 || o.Holdout > 0 {
+		if _, err := p.draw("held-out samples", o.Mode == "pecan", judges); err != nil {
+			return err
+		}
+	}
+	p.drawn = answersOf(p.drawn.prompt, int64(min(o.SampleBatchSize, o.ChunkSize*o.MeasureSamples)), int64(o.MeasureSamples), p.drawn.fresh)
 	roles, err := p.draw("measure", true, func() ([]*models.Config, error) {
 		if _, err := p.frozenAs("aligned model", o.Model); err != nil {
 			return nil, err

@@ -3,11 +3,10 @@ package job
 // The formulas of salsa plan: what a forward pass, a backward pass, a key-value cache and a log-probability take.
 //
 // Letters: D hidden size, I inner size of the MLP, Q = heads·K and G = key-value heads·K with K the head dimension, H
-// heads, V vocabulary, L layers, T tokens of a row, n tokens of a micro-batch (rows · T), s bytes of an element.
+// heads, V vocabulary, L layers, T tokens of a row, n tokens of a micro-batch without those that rows share, s bytes of an
+// element. plan_lines.go counts the tokens.
 
 import (
-	"math"
-
 	"salsa/models"
 	"salsa/tensor"
 )
@@ -19,11 +18,15 @@ const processBytes = 150 << 20
 // holes is the share of the working memory of a step that is lost between tensors of different sizes, as a divisor.
 const holes = 32
 
-// layer holds the bytes per token of one layer.
+// layer holds the bytes of one layer: per token, and where attention pads rows per place of a row.
 type layer struct {
-	saved int64 // kept for the backward pass
-	all   int64 // made in the forward pass, and alive together until the layer ends
+	saved, savedAt int64 // kept for the backward pass
+	all, allAt     int64 // made in the forward pass, and alive together until the layer ends
 }
+
+// kept and made are the bytes for a batch.
+func (l layer) kept(x line) int64 { return x.tokens*l.saved + x.places*l.savedAt }
+func (l layer) made(x line) int64 { return x.tokens*l.all + x.places*l.allAt }
 
 // layerOf counts a layer's tensors for rows of t tokens. Saved are the input and output of both norms (4D), rotated
 // queries and keys, values and attention's result (2Q + 2G), and of the MLP gate, up and the product (3I); norms and attention keep statistics in float32. Alive in the forward pass are also queries
@@ -47,38 +50,37 @@ func (p *planner) layerOf(c *models.Config, t int64) layer {
 	case p.cpu: // the kernel for rows of a line keeps nothing else
 	case c.AttentionSoftcap > 0:
 		// Scores exist: tanh's and soft-max's results are kept, and keys and values spread over the query heads.
-		bytes.saved += h*t*(p.elem+4) + 2*q*p.elem
-		bytes.all += 7*h*t*4 + 2*q*p.elem
+		bytes.savedAt, bytes.allAt = h*t*(p.elem+4)+2*q*p.elem, 7*h*t*4+2*q*p.elem
 	case c.Heads != c.KVHeads && p.elem == 4:
 		// No fused kernel takes shared key-value heads here: the probabilities are kept, and keys and values spread.
-		bytes.saved += h*t*p.elem + 2*q*p.elem
-		bytes.all += 3*h*t*p.elem + 3*q*p.elem
+		bytes.savedAt, bytes.allAt = h*t*p.elem+2*q*p.elem, 3*h*t*p.elem+3*q*p.elem
 	}
 	return bytes
 }
 
-// tokens is how many are computed of so many rows of up to t tokens: neither padding nor what rows begin with alike.
-// Batches of longer rows than the average come up: two deviations are a margin for them.
-func (p *planner) tokens(rows, t int64) int64 {
-	less := p.shorter - 2*p.spread/math.Sqrt(float64(rows))
-	return rows*t - int64(float64(rows)*max(0, min(less, float64(t-1))))
+// spreading is the copy of the states in which each place of the batch has its token's; a batch without padding and
+// shared beginnings needs none.
+func (p *planner) spreading(c *models.Config, x line) int64 {
+	if x.places == x.tokens {
+		return 0
+	}
+	return x.places * int64(c.Hidden) * p.elem
 }
 
-// forward is the peak of a pass without gradients over rows of up to t tokens: one layer is alive at a time.
-func (p *planner) forward(c *models.Config, rows, t int64) int64 {
-	n := p.tokens(rows, t)
-	return n * (p.layerOf(c, t).all + 2*int64(c.Hidden)*p.elem)
+// forward is the peak of a pass without gradients: one layer is alive at a time.
+func (p *planner) forward(c *models.Config, x line) int64 {
+	return p.layerOf(c, x.t).made(x) + x.tokens*2*int64(c.Hidden)*p.elem + p.spreading(c, x)
 }
 
 // activations is the peak of a pass with gradients: what all layers keep, and on top the gradients inside one layer.
 // With checkpointing all layers keep their inputs alone, and one of them everything.
-func (p *planner) activations(c *models.Config, rows, t int64, checkpointing bool) int64 {
-	n := p.tokens(rows, t)
-	one, layers, ends := p.layerOf(c, t), int64(c.Layers), 3*int64(c.Hidden)*p.elem
+func (p *planner) activations(c *models.Config, x line, checkpointing bool) int64 {
+	one, layers, states := p.layerOf(c, x.t), int64(c.Layers), x.tokens*int64(c.Hidden)*p.elem
+	ends := 3*states + p.spreading(c, x)
 	if checkpointing {
-		return n * (layers*int64(c.Hidden)*p.elem + one.saved + one.all + ends)
+		return layers*states + one.kept(x) + one.made(x) + ends
 	}
-	return n * (layers*one.saved + one.all + ends)
+	return layers*one.kept(x) + one.made(x) + ends
 }
 
 // head is the peak of log-probabilities of n targets: gathered states, and for one chunk of tokens the [chunk, V]
@@ -119,11 +121,23 @@ func (p *planner) cache(c *models.Config, rows, t int64) int64 {
 	return one*int64(c.Layers) + one
 }
 
-// decode is the peak of one new token for each of rows with t tokens: the scores and, where key-value heads are shared,
-// keys and values of one layer spread over the query heads; then the logits, with the sampler's copies in float64.
+// drawing is what rows completions of fresh tokens each take while they are drawn, each of them prompts. The CPU's kernel
+// reads prompts by the handful; elsewhere all are one forward pass.
+func (p *planner) drawing(cfg *models.Config, x answers) []PlanItem {
+	read := line{x.prompts * x.prompt.most, x.prompts * x.prompt.most, x.prompt.most}
+	if p.cpu {
+		read.tokens = min(read.tokens, models.PrefillTokens)
+		read.places = read.tokens
+	}
+	t := x.prompt.most + x.fresh
+	return []PlanItem{{"key-value cache", p.cache(cfg, x.rows, t)}, {"forward pass", max(p.forward(cfg, read), p.decode(cfg, x.rows, t))}}
+}
+
+// decode is the peak of one new token for each of rows with t tokens: the scores and, on a GPU where key-value heads are
+// shared, keys and values of one layer spread over the query heads; then the logits, with the sampler's copies in float64.
 func (p *planner) decode(c *models.Config, rows, t int64) int64 {
-	attention := rows * (p.layerOf(c, t).all + 2*int64(c.Hidden)*p.elem)
-	if c.Heads != c.KVHeads && (p.cpu || p.elem == 4) {
+	attention := p.forward(c, line{rows, rows, t})
+	if c.Heads != c.KVHeads && !p.cpu && p.elem == 4 {
 		attention += 3 * rows * t * int64(c.Heads*c.HeadDim) * p.elem
 	}
 	logits := rows*int64(c.Vocab)*3*4 + 2*int64(c.Vocab)*8

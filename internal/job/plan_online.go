@@ -49,7 +49,7 @@ type onlinePlan struct {
 	frozen  []*models.Config // of all that reads completions without learning
 	guide   *models.Config   // nil: there is none
 	trained *models.Config   // of a reward model that learns too; nil: it does not
-	prompt  int64            // tokens of the longest
+	batch   answers          // of one step
 }
 
 // plan predicts the memory of the run.
@@ -187,55 +187,46 @@ func (p *onlinePlan) addWatched() error {
 	return nil
 }
 
-// ofData finds the longest prompt: of the data, or what the options allow.
-func (p *onlinePlan) ofData() error {
+// ofData measures the prompts: of the data, or what the options allow.
+func (p *onlinePlan) ofData() (err error) {
 	o := p.job
 	p.Rows = assumed("prompts", p.enc.MaxLength)
-	var prompt int
-	var err error
+	var prompt lengths
 	if o.longestPrompt != nil {
 		prompt, err = o.longestPrompt(p.planner, p.enc)
 	} else {
 		prompt, err = longest(p.planner, &o.Data, p.enc.MaxLength, p.enc.Prompt, promptSize)
 	}
 	p.Rows += fmt.Sprintf(" and completions of %d", o.set.MaxNewTokens)
-	p.prompt = int64(prompt)
+	p.batch = answersOf(prompt, int64(o.set.BatchSize), int64(cmp.Or(o.each, 1)), int64(o.set.MaxNewTokens))
 	return err
 }
 
 // rollout adds the phases up to the rewards: load, draw, score. Scoring takes in the log-probabilities of all that reads.
 func (p *onlinePlan) rollout() {
-	set := p.job.set
-	rows, fresh := int64(cmp.Or(p.job.drawn, set.BatchSize)), int64(set.MaxNewTokens)
-	if set.RolloutBatch > 0 {
-		rows = min(rows, int64(set.RolloutBatch))
+	set, drawn := p.job.set, p.batch
+	if n := int64(p.job.drawn); n > 0 {
+		drawn = answersOf(p.batch.prompt, n, 1, p.batch.fresh)
 	}
-	t := p.prompt + fresh
-	configs := []*models.Config{p.policy}
-	for _, cfg := range append([]*models.Config{p.value, p.trained}, p.frozen...) {
-		if cfg != nil {
-			configs = append(configs, cfg)
-		}
+	if set.RolloutBatch > 0 {
+		drawn = drawn.some(int64(set.RolloutBatch))
 	}
 	p.phase("load", p.weights(), p.loadWork()...)
-	p.phase("rollout", p.resident(), p.drawing(p.policy, rows, p.prompt, fresh)...)
-	scoring, _ := microBatch(&set.Common)
-	read := int64(0)
-	for _, cfg := range configs {
-		read = max(read, p.forward(cfg, scoring, t))
+	p.phase("rollout", p.resident(), p.drawing(p.policy, drawn)...)
+	micro, _ := microBatch(&set.Common)
+	scored := p.batch.some(micro)
+	read := p.forward(p.policy, scored.line())
+	for _, cfg := range append([]*models.Config{p.value, p.trained}, p.frozen...) {
+		if cfg != nil {
+			read = max(read, p.forward(cfg, scored.line()))
+		}
 	}
 	if p.guide != nil {
-		long := t + p.advice()
-		read = max(read, p.forward(p.guide, scoring, long))
+		advised := scored
+		advised.prompt.most += p.advice()
+		read = max(read, p.forward(p.guide, advised.line()))
 	}
-	p.phase("score", p.resident(), PlanItem{"forward pass", read}, PlanItem{"log-probabilities", p.head(p.policy, scoring*fresh, false)})
-}
-
-// drawing is what rows completions of fresh tokens each take while they are drawn.
-func (p *planner) drawing(cfg *models.Config, rows, prompt, fresh int64) []PlanItem {
-	prefill := p.forward(cfg, rows, prompt)
-	t := prompt + fresh
-	return []PlanItem{{"key-value cache", p.cache(cfg, rows, t)}, {"forward pass", max(prefill, p.decode(cfg, rows, t))}}
+	p.phase("score", p.resident(), PlanItem{"forward pass", read}, PlanItem{"log-probabilities", p.head(p.policy, scored.rows*scored.fresh, false)})
 }
 
 // advice is by how many tokens the guide's prompt is longer than the policy's.
@@ -246,16 +237,31 @@ func (p *onlinePlan) advice() int64 {
 	return int64(len(p.enc.Tok.Encode(p.job.advice, false)))
 }
 
+// mini is what a micro-batch of the updates computes at once, and in how many of them a mini-batch is.
+func (p *onlinePlan) mini() (x answers, parts int64) {
+	set := p.job.set
+	c := trainers.Common{BatchSize: set.BatchSize / set.MiniBatches, MicroBatchSize: set.MicroBatchSize}
+	if !p.job.pairs {
+		micro, parts := microBatch(&c)
+		return p.batch.shuffled(micro), parts
+	}
+	c.BatchSize = max(1, c.BatchSize/2)
+	if c.MicroBatchSize > 0 {
+		c.MicroBatchSize = max(1, c.MicroBatchSize/2) // it counts sequences
+	}
+	micro, parts := microBatch(&c)
+	return p.batch.some(2 * micro), parts
+}
+
 // learning adds the updates of policy and value network.
 func (p *onlinePlan) learning() {
-	set, o := p.job.set, p.job
-	fresh := int64(set.MaxNewTokens)
-	t := p.prompt + fresh
-	micro, parts := microBatch(&trainers.Common{BatchSize: set.BatchSize / set.MiniBatches, MicroBatchSize: set.MicroBatchSize})
-	items := []PlanItem{{"policy's activations", p.activations(p.policy, micro, t, o.GradientCheckpointing)}}
-	items = append(items, PlanItem{"log-probabilities", p.head(p.policy, micro*fresh, true) + o.spare(p.planner, p.policy, parts)})
+	o := p.job
+	batch, parts := p.mini()
+	x := batch.line()
+	items := []PlanItem{{"policy's activations", p.activations(p.policy, x, o.GradientCheckpointing)}}
+	items = append(items, PlanItem{"log-probabilities", p.head(p.policy, batch.rows*batch.fresh, true) + o.spare(p.planner, p.policy, parts)})
 	if p.value != nil { // its turn comes when the policy's activations are gone and its gradients are there
-		value := p.activations(p.value, micro, t, o.GradientCheckpointing) + o.spare(p.planner, untied(p.value), parts)
+		value := p.activations(p.value, x, o.GradientCheckpointing) + o.spare(p.planner, untied(p.value), parts)
 		gradients := p.Roles[0].Gradients
 		if value+gradients > items[0].Bytes+items[1].Bytes {
 			items = []PlanItem{{"value network's activations", value}, {"policy's gradients", gradients}}

@@ -36,6 +36,18 @@ func onlinePlanJobs(dir string, jobs map[string]planJob, base func(b *job.Traini
 	base(&a.Training, "aihf")
 	jobs["aihf"] = planJob{func() (*job.Plan, error) { return job.PlanAIHF(ctx, &a) }, func() (map[string]float64, error) { return job.AIHF(ctx, &a) }}
 
+	l := job.DefaultRLOO()
+	l.Model, l.Reference, l.RewardModel, l.Data.Data = at("lm"), at("lm"), at("rm"), []string{at("prompts.jsonl")}
+	l.MaxSteps, l.BatchSize, l.MaxNewTokens, l.PPOEpochs, l.NumGenerations, l.MicroBatchSize = 2, 32, 16, 1, 4, 16
+	base(&l.Training, "rloo")
+	jobs["rloo"] = planJob{func() (*job.Plan, error) { return job.PlanRLOO(ctx, &l) }, func() (map[string]float64, error) { return job.RLOO(ctx, &l) }}
+
+	g := job.DefaultGRPO()
+	g.Model, g.Reference, g.RewardModel, g.Data.Data = at("lm"), at("lm"), at("rm"), []string{at("prompts.jsonl")}
+	g.MaxSteps, g.BatchSize, g.MaxNewTokens, g.PPOEpochs, g.NumGenerations = 2, 32, 16, 1, 8
+	base(&g.Training, "grpo")
+	jobs["grpo"] = planJob{func() (*job.Plan, error) { return job.PlanGRPO(ctx, &g) }, func() (map[string]float64, error) { return job.GRPO(ctx, &g) }}
+
 	c := job.DefaultCAN()
 	c.Model, c.RewardModel, c.SafetyModel, c.Data = at("lm"), at("rm"), at("rm"), []string{at("prompts.jsonl")}
 	c.SafetyBound, c.Samples, c.PairsPerPrompt, c.MeasureSamples, c.MaxSteps, c.BatchSize, c.MaxNewTokens = []float64{0}, 4, 2, 1, 2, 8, 16
@@ -194,10 +206,12 @@ func TestPlanDrawn(t *testing.T) {
 	assert.Equal(t, []string{"samples"}, phaseNames(dual))
 }
 
-// TestPlanMeasuredOnline holds other methods to measurements as TestPlanAgainstMeasurement does; minutes, so on request.
+// TestPlanMeasuredOnline holds other methods to measurements as TestPlanAgainstMeasurement does: those whose rows share
+// prompts, in pairs and groups, and those that draw before they train. The rest repeats them, so it runs on request.
 func TestPlanMeasuredOnline(t *testing.T) {
-	if os.Getenv("SALSA_PLAN_ALL") == "" {
-		t.Skip("set SALSA_PLAN_ALL=1 to measure xpo, aihf, rso and can too")
+	names := []string{"rso", "aihf"}
+	if os.Getenv("SALSA_PLAN_ALL") != "" {
+		names = append(names, "xpo", "can", "rloo", "grpo")
 	}
-	measurePlans(t, planWorld(t, 2), "xpo", "rso", "aihf", "can")
+	measurePlans(t, planWorld(t, 2), names...)
 }

@@ -121,7 +121,7 @@ func TestPlanChild(t *testing.T) {
 }
 
 // planFactor is by how much prediction and measurement may differ, either way.
-const planFactor = 1.3
+const planFactor = 1.1
 
 // TestPlanAgainstMeasurement runs each command in a process of its own and holds its peak resident size to the plan.
 func TestPlanAgainstMeasurement(t *testing.T) {

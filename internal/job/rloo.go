@@ -29,7 +29,9 @@ func (o *RLOOOptions) Validate() error {
 
 // job is the run that the options describe.
 func (o *RLOOOptions) job() *onlineJob {
-	return o.Scored.job("rloo", &o.RLOOOptions.OnlineOptions, o)
+	j := o.Scored.job("rloo", &o.RLOOOptions.OnlineOptions, o)
+	j.each = o.NumGenerations
+	return j
 }
 
 // RLOO runs the job.
@@ -60,7 +62,9 @@ func (o *GRPOOptions) Validate() error {
 
 // job is the run that the options describe.
 func (o *GRPOOptions) job() *onlineJob {
-	return o.Scored.job("grpo", &o.GRPOOptions.OnlineOptions, o)
+	j := o.Scored.job("grpo", &o.GRPOOptions.OnlineOptions, o)
+	j.each = o.NumGenerations
+	return j
 }
 
 // GRPO runs the job.

@@ -30,6 +30,7 @@ func (o *XPOOptions) Validate() error {
 // job is the run that the options describe.
 func (o *XPOOptions) job() *onlineJob {
 	j := o.Scored.job("xpo", &o.XPOOptions.OnlineOptions, o)
+	j.each, j.pairs = 2, true
 	if o.PairWith == "reference" {
 		j.drawn = max(1, o.BatchSize/2)
 	}
