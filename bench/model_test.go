@@ -133,8 +133,9 @@ func trainSteps(b *testing.B, config string, batch, time int) error {
 	err = loop(b, func() tensor.Tensor {
 		h := m.Hidden(in, nil).Reshape(batch*time, -1)
 		scale := 1 / float64(batch*time)
-		logp := tensor.LinearLogProbFor(h, m.HeadWeight(), next, 1, 0, -scale).LogP
-		tensor.Backward(logp.Sum().MulScalar(-scale))
+		tensor.Backward(tensor.LinearLogProbLoss(h, m.HeadWeight(), next, 1, 0, func(_, _ int, s tensor.TargetScores) tensor.Tensor {
+			return s.LogP.Sum().MulScalar(-scale)
+		}))
 		tensor.ClipGrads(weights, 1)
 		if err := adam.Step(1e-5); err != nil {
 			stepErr = err

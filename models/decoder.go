@@ -123,18 +123,10 @@ func (d *decoder) states(in Input, ways places) tensor.Tensor {
 		if d.checkpoint && tensor.GradEnabled() {
 			x = tensor.Checkpoint(step, x)
 		} else {
-			x = scoped(func() tensor.Tensor { return step(x) })
+			x = tensor.Scoped(func() tensor.Tensor { return step(x) })
 		}
 	}
 	return d.Trunk.Norm.Forward(x)
-}
-
-// scoped frees what f made on the way to its result.
-func scoped(f func() tensor.Tensor) (y tensor.Tensor) {
-	if err := tensor.Scope(func() error { y = f().Keep(); return nil }); err != nil {
-		panic(err)
-	}
-	return y
 }
 
 // Logits implements Model.

@@ -133,19 +133,19 @@ func LogProbs(m Model, in Input, at Targets, temperature float64) tensor.TargetS
 	return LogProbsOf(m, m.Hidden(in, nil), at, temperature)
 }
 
-// LogProbsFor is LogProbs at temperature 1 for a loss whose derivative by every log-probability is gradient, and by
-// the entropies nothing: the head's gradients are then taken on the way forward.
-func LogProbsFor(m Model, in Input, at Targets, gradient float64) tensor.TargetScores {
-	return logProbs(m, m.Hidden(in, nil), at, 1, gradient)
+// LogProbsLoss is the sum of a loss of LogProbs' scores over all targets, given parts of them at a time: see
+// tensor.LinearLogProbLoss. It costs less than Backward from LogProbs.
+func LogProbsLoss(m Model, in Input, at Targets, temperature float64, loss tensor.TokenLoss) tensor.Tensor {
+	h := m.Hidden(in, nil)
+	return tensor.LinearLogProbLoss(at.states(h), m.HeadWeight(), at.IDs.OnDevice(h.Device()), temperature, m.Config().FinalSoftcap, loss)
 }
 
 // LogProbsOf is LogProbs for states h [B, T, D] that are already there.
 func LogProbsOf(m Model, h tensor.Tensor, at Targets, temperature float64) tensor.TargetScores {
-	return logProbs(m, h, at, temperature, 0)
+	return tensor.LinearLogProb(at.states(h), m.HeadWeight(), at.IDs.OnDevice(h.Device()), temperature, m.Config().FinalSoftcap)
 }
 
-func logProbs(m Model, h tensor.Tensor, at Targets, temperature, gradient float64) tensor.TargetScores {
-	flat := h.Reshape(-1, h.Dim(-1)).IndexSelect(0, at.Index.OnDevice(h.Device())) // [N, D]
-	ids := at.IDs.OnDevice(h.Device())
-	return tensor.LinearLogProbFor(flat, m.HeadWeight(), ids, temperature, m.Config().FinalSoftcap, gradient)
+// states picks those which predict the targets from h [B, T, D]: [N, D].
+func (a Targets) states(h tensor.Tensor) tensor.Tensor {
+	return h.Reshape(-1, h.Dim(-1)).IndexSelect(0, a.Index.OnDevice(h.Device()))
 }

@@ -70,6 +70,12 @@ func FromBytes(data []byte, d DType, shape ...int) Tensor {
 	return checked("from bytes", c, err)
 }
 
+// empty makes a tensor of whatever lies in memory, for what writes all of it.
+func empty(d DType, dev Device, shape ...int) Tensor {
+	libtch.AtgEmpty(&out[0], scratch64(shape), len(shape), int32(d), int32(dev))
+	return result("empty")
+}
+
 // Zeros makes a tensor of zeros.
 func Zeros(d DType, dev Device, shape ...int) Tensor {
 	libtch.AtgZeros(&out[0], scratch64(shape), len(shape), int32(d), int32(dev))

@@ -4,10 +4,13 @@ package tensor_test
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"salsa/tensor"
 )
@@ -115,59 +118,92 @@ func TestRopeOfTransposedHeads(t *testing.T) {
 	}
 }
 
-// TestLinearLogProbFor: gradients taken on the way forward are those of the plain call, whether what comes from above
-// is what was expected, some other constant, or not constant at all.
-func TestLinearLogProbFor(t *testing.T) {
-	const n, d, v = tensor.LogProbChunk + 9, 6, 37
-	for _, dt := range bothTypes {
-		for _, c := range []struct {
-			expect, gradient float64
-			uneven           bool
-		}{{-.25, -.25, false}, {-.25, .5, false}, {-.25, -.25, true}} {
-			run(t, func() {
-				target := make([]int, n)
-				for i := range target {
-					target[i] = i * 7 % v
-				}
-				ids := tensor.Ints(target, n)
-				take := func(expect float64) []tensor.Tensor {
-					h, w := tensor.Randn(3, n, d).To(dt).Detach().RequireGrad(true), tensor.Randn(4, v, d).To(dt).Detach().RequireGrad(true)
-					s := tensor.LinearLogProbFor(h, w, ids, 1, 0, expect)
-					loss := s.LogP.Sum().MulScalar(c.gradient)
-					if c.uneven {
-						loss = loss.Add(s.LogP.Narrow(0, 0, 1).Sum()).Add(s.Entropy.Sum())
+// TestLinearLogProbLoss: a loss that is taken in parts, with its gradients on the way forward, is that of all scores at
+// once, scaled by what comes from above, whatever it reads of them.
+func TestLinearLogProbLoss(t *testing.T) {
+	const n, d, v = 2*tensor.LogProbChunk + 9, 6, 37
+	losses := map[string]func(weight tensor.Tensor, s tensor.TargetScores) tensor.Tensor{
+		"logp":    func(w tensor.Tensor, s tensor.TargetScores) tensor.Tensor { return s.LogP.Mul(w).Sum() },
+		"ratio":   func(w tensor.Tensor, s tensor.TargetScores) tensor.Tensor { return s.LogP.Exp().Mul(w).Sum() },
+		"entropy": func(w tensor.Tensor, s tensor.TargetScores) tensor.Tensor { return s.Entropy.Mul(w).Sum() },
+		"both":    func(w tensor.Tensor, s tensor.TargetScores) tensor.Tensor { return s.Entropy.Sub(s.LogP).Mul(w).Sum() },
+		"nothing": func(w tensor.Tensor, s tensor.TargetScores) tensor.Tensor { return w.Sum() },
+	}
+	for _, name := range slices.Sorted(maps.Keys(losses)) {
+		for _, dt := range bothTypes {
+			for _, frozen := range []string{"", "h", "w"} {
+				run(t, func() {
+					ids, weight := tensor.Ints(targets(n, v), n), tensor.Randn(7, n)
+					grads := func(parts bool) []tensor.Tensor {
+						h, w := tensor.Randn(3, n, d).To(dt).Detach().RequireGrad(frozen != "h"), tensor.Randn(4, v, d).To(dt).Detach().RequireGrad(frozen != "w")
+						loss := func(from, to int, s tensor.TargetScores) tensor.Tensor {
+							require.Equal(t, to-from, s.LogP.Dim(0))
+							return losses[name](weight.Narrow(0, from, to-from), s)
+						}
+						y := tensor.Scoped(func() tensor.Tensor {
+							if parts {
+								return tensor.LinearLogProbLoss(h, w, ids, 1.5, 3, loss)
+							}
+							return loss(0, n, tensor.LinearLogProb(h, w, ids, 1.5, 3))
+						})
+						require.Equal(t, name != "nothing", y.RequiresGrad(), "a loss of constants has no graph")
+						if y.RequiresGrad() {
+							tensor.Backward(y.MulScalar(-.25))
+						}
+						out := []tensor.Tensor{y.Detach().DivScalar(n).To(dt)} // the sum is taken in another order
+						for _, x := range []tensor.Tensor{h, w} {
+							if g := x.Grad(); g.Defined() {
+								out = append(out, g)
+							} else {
+								out = append(out, tensor.Zeros(dt, tensor.CPU, x.Shape()...))
+							}
+						}
+						return out
 					}
-					tensor.Backward(loss)
-					return []tensor.Tensor{s.LogP.Detach().To(dt), h.Grad(), w.Grad()}
-				}
-				holds(t, dt, take(0), take(c.expect), fmt.Sprintf("%+v", c))
-			})
+					holds(t, dt, grads(false), grads(true), name+" without gradient of "+frozen)
+				})
+			}
 		}
 	}
 }
 
-// TestLinearLogProbForTakesGradientsEarly: once the forward pass is over the weights are not needed, so that changing
+// targets are n of v ids.
+func targets(n, v int) []int {
+	ids := make([]int, n)
+	for i := range ids {
+		ids[i] = i * 7 % v
+	}
+	return ids
+}
+
+// TestLinearLogProbLossTakesGradientsEarly: once the forward pass is over the weights are not needed, so that changing
 // them changes no gradient; the plain call, which computes the logits again, would be refused by autograd.
-func TestLinearLogProbForTakesGradientsEarly(t *testing.T) {
+func TestLinearLogProbLossTakesGradientsEarly(t *testing.T) {
 	run(t, func() {
 		const n = tensor.LogProbChunk + 1
 		ids := tensor.Ints(make([]int, n), n)
-		grad := func(expect float64) (g tensor.Tensor, err error) {
+		loss := func(_, _ int, s tensor.TargetScores) tensor.Tensor { return s.LogP.Sum().MulScalar(-.25) }
+		grad := func(early, spoil bool) (g tensor.Tensor, err error) {
 			h, w := tensor.Randn(3, n, 6).RequireGrad(true), tensor.Randn(4, 37, 6).RequireGrad(true)
-			loss := tensor.LinearLogProbFor(h, w, ids, 1, 0, expect).LogP.Sum().MulScalar(-.25)
-			if err := tensor.NoGrad(func() error { w.Copy(tensor.Randn(5, 37, 6)); return nil }); err != nil {
-				return g, err
+			var y tensor.Tensor
+			if early {
+				y = tensor.LinearLogProbLoss(h, w, ids, 1, 0, loss)
+			} else {
+				y = loss(0, n, tensor.LinearLogProb(h, w, ids, 1, 0))
 			}
-			err = tensor.Try(func() { tensor.Backward(loss) })
+			if spoil {
+				require.NoError(t, tensor.NoGrad(func() error { w.Copy(tensor.Randn(5, 37, 6)); return nil }))
+			}
+			err = tensor.Try(func() { tensor.Backward(y) })
 			return h.Grad(), err
 		}
-		_, err := grad(0)
+		_, err := grad(false, true)
 		assert.ErrorContains(t, err, "modified by an inplace operation")
-		early, err := grad(-.25)
+		early, err := grad(true, true)
 		assert.NoError(t, err)
-		h, w := tensor.Randn(3, n, 6).RequireGrad(true), tensor.Randn(4, 37, 6).RequireGrad(true)
-		tensor.Backward(tensor.LinearLogProb(h, w, ids, 1, 0).LogP.Sum().MulScalar(-.25))
-		assert.Less(t, worst(h.Grad(), early), 1e-6)
+		late, err := grad(false, false)
+		assert.NoError(t, err)
+		assert.Less(t, worst(late, early), 1e-6)
 	})
 }
 
@@ -207,9 +243,10 @@ func TestKernelsRepeat(t *testing.T) {
 		once := func() []byte {
 			x, w := tensor.Randn(1, 100, 40).RequireGrad(true), tensor.Randn(2, 40).RequireGrad(true)
 			y := tensor.RMSNorm(x, w, 1e-5, false)
-			s := tensor.LinearLogProbFor(tensor.Gate(y, y, tensor.GateSilu), tensor.Randn(3, 50, 40), tensor.Ints(make([]int, 100), 100), 1, 0, -1)
-			tensor.Backward(s.LogP.Sum().Neg())
-			return append(append(s.LogP.Bytes(), x.Grad().Bytes()...), w.Grad().Bytes()...)
+			loss := tensor.LinearLogProbLoss(tensor.Gate(y, y, tensor.GateSilu), tensor.Randn(3, 50, 40), tensor.Ints(make([]int, 100), 100), 1, 0,
+				func(_, _ int, s tensor.TargetScores) tensor.Tensor { return s.LogP.Sum().Neg() })
+			tensor.Backward(loss)
+			return append(append(loss.Detach().Bytes(), x.Grad().Bytes()...), w.Grad().Bytes()...)
 		}
 		first := once()
 		tensor.Randn(9, 999)

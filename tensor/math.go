@@ -257,36 +257,6 @@ func Attention(q, k, v, mask Tensor, causal bool, scale float64) Tensor {
 	return checked("attention", c, err, q, k, v, mask)
 }
 
-// LogProbChunk is how many tokens share one [chunk, vocabulary] buffer in LinearLogProb.
-const LogProbChunk = 256
-
-// TargetScores are what LinearLogProb knows of each target, [N] fp32 each.
-type TargetScores struct {
-	LogP    Tensor // log-probability
-	Entropy Tensor // of the distribution that it came from
-	Correct Tensor // 1 where it is the most likely token; a constant
-}
-
-// LinearLogProb scores, for hidden states h [N, D] and head weights w [V, D], the int64 targets [N] under
-// soft-max(cap(h w^T)/temperature). LogP and Entropy are differentiable with respect to h and w. softcap 0 means
-// none. It works chunk by chunk, so no [N, V] tensor exists forward or backward.
-func LinearLogProb(h, w, targets Tensor, temperature, softcap float64) TargetScores {
-	return LinearLogProbFor(h, w, targets, temperature, softcap, 0)
-}
-
-// LinearLogProbFor is LinearLogProb for a loss whose derivative by every LogP is expected to be gradient, and by
-// Entropy nothing: the forward pass then takes the gradients of h and w chunk by chunk, and Backward need not compute
-// the logits again. What else it gets is right too, at LinearLogProb's price or a little more. gradient 0 expects
-// nothing.
-func LinearLogProbFor(h, w, targets Tensor, temperature, softcap, gradient float64) TargetScores {
-	const op = "linear log-prob"
-	c, err := native.LinearLogProb(h.must(op), w.must(op), targets.must(op), 1/temperature, softcap, LogProbChunk, gradient)
-	if err != nil {
-		panic(opError(op, err.Error(), []Tensor{h, w, targets}))
-	}
-	return TargetScores{adopt(Tensor{c[0]}), adopt(Tensor{c[1]}), adopt(Tensor{c[2]})}
-}
-
 // Lincomb overwrites dst with Σ weights[k]·src[k], whatever their float types. Each element is summed in float64
 // and rounded once: members that are equal give themselves bit for bit, and their order does not matter. A
 // member of weight 0 is not looked at.

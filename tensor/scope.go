@@ -5,6 +5,7 @@ package tensor
 import (
 	"errors"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -55,6 +56,14 @@ func Scope(fn func() error) (err error) {
 		}
 	}()
 	return fn()
+}
+
+// Scoped frees what f made on the way to its result, but for what is kept and what the graph holds. It panics as f does.
+func Scoped(f func() Tensor) (y Tensor) {
+	if err := Scope(func() error { y = f().Keep(); return nil }); err != nil {
+		panic(err)
+	}
+	return y
 }
 
 // NoGrad is Scope without autograd.
@@ -117,7 +126,7 @@ func adopt(t Tensor) Tensor {
 // Keep hands t to the enclosing scope, which then frees it. A tensor that already belongs further out stays
 // there.
 func (t Tensor) Keep() Tensor {
-	if current == nil || t.c == nil {
+	if current == nil || t.c == nil || slices.Contains(current.kept, t) {
 		return t
 	}
 	for i := len(current.owned) - 1; i >= 0; i-- {

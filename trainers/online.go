@@ -111,53 +111,26 @@ type method interface {
 	scheme
 	// credit gives samples, which have scores, log-probabilities and k1 as KL, the advantages that the loss reads.
 	credit(ctx context.Context, samples []Sample, clock *stopwatch) error
-	// loss is a micro-batch's share in the policy's loss of its mini-batch, with the same share of its metrics.
+	// loss is a view's share in the policy's loss of its mini-batch, with the same share of its metrics.
 	loss(f forward) (tensor.Tensor, Stats)
+	// tokenwise tells whether loss is a sum over tokens, so that it can be taken of some of them at a time.
+	tokenwise() bool
 	// estimator is the critic, whose loss has a graph of its own; nil if the method has none.
 	estimator() *critic
 	// taken is called after the updates of a step: controllers move here, and may add scalars.
 	taken(samples []Sample, scalars map[string]float64) error
 }
 
-// plain is embedded by methods with one completion a prompt that have nothing to adapt after a step and nothing to
-// remember beyond it; a method of its own of these names goes before.
+// plain is embedded by methods with one completion a prompt that learn token by token, have nothing to adapt after a step
+// and nothing to remember beyond it; a method of its own of these names goes before.
 type plain struct{}
 
 func (plain) group() int         { return 1 }
+func (plain) tokenwise() bool    { return true }
 func (plain) memory() any        { return nil }
 func (plain) estimator() *critic { return nil }
 
 func (plain) taken([]Sample, map[string]float64) error { return nil }
-
-// extent counts what the means of a mini-batch are taken over.
-type extent struct {
-	sequences, tokens int
-	places            int // of values: one more than tokens for every score that stands after the EOS
-}
-
-// forward is the policy's view of a micro-batch; now carries the gradient.
-type forward struct {
-	part     []Sample
-	at       models.Targets // of the completions' tokens
-	now, old tensor.Tensor  // [N] fp32 log-probabilities of the policy: as it is, and as it sampled
-	entropy  tensor.Tensor  // [N]
-	whole    extent         // of the mini-batch
-}
-
-// of lays one per-token series of the samples end to end as a constant: [N] fp32.
-func (f *forward) of(series func(*Sample) []float64) tensor.Tensor {
-	return flatten(f.part, f.now.Device(), series)
-}
-
-// advantages are those of the chosen tokens, [N] fp32.
-func (f *forward) advantages() tensor.Tensor {
-	return f.of(func(s *Sample) []float64 { return s.Advantages[:len(s.Completion)] })
-}
-
-// perToken is the share of a sum over tokens in the mini-batch's mean.
-func (f *forward) perToken(x tensor.Tensor) tensor.Tensor {
-	return x.Sum().MulScalar(1 / float64(f.whole.tokens))
-}
 
 // Online is the run of an online method, which embeds it.
 type Online struct {
@@ -305,11 +278,11 @@ func (r *Online) Update(u *Update, batch []Sample, first bool) (map[string]float
 	}
 	var drift float64
 	policy := func(i int) (tensor.Tensor, Stats) {
-		f := r.forward(batch[parts[i][0]:parts[i][1]], whole)
-		if first {
-			drift = math.Max(drift, f.now.Detach().Sub(f.old).Abs().Max().Item())
-		}
-		return r.policyLoss(f)
+		return r.policyLoss(batch[parts[i][0]:parts[i][1]], whole, func(f forward) {
+			if first {
+				drift = math.Max(drift, f.now.Detach().Sub(f.old).Abs().Max().Item())
+			}
+		})
 	}
 	terms := []func(i int) (tensor.Tensor, Stats){policy}
 	if c := r.method.estimator(); c != nil {
@@ -330,50 +303,6 @@ func (r *Online) Update(u *Update, batch []Sample, first bool) (map[string]float
 		scalars["rollout/logp_diff_max"] = drift
 	}
 	return scalars, nil
-}
-
-// policyLoss is the method's loss of the policy, with the metrics that all methods have.
-func (r *Online) policyLoss(f forward) (tensor.Tensor, Stats) {
-	loss, stats := r.method.loss(f)
-	stats["policy/approxkl_avg"] = f.perToken(f.now.Sub(f.old).Square()).MulScalar(0.5)
-	stats["policy/entropy_avg"] = f.perToken(f.entropy)
-	return loss, stats
-}
-
-// unlearned makes of a term one of loss 0 and without gradient, with the same metrics.
-func unlearned(term func(i int) (tensor.Tensor, Stats)) func(i int) (tensor.Tensor, Stats) {
-	return func(i int) (zero tensor.Tensor, stats Stats) {
-		err := tensor.NoGrad(func() error {
-			_, stats = term(i)
-			for _, s := range stats {
-				s.Keep()
-			}
-			return nil
-		})
-		if err != nil {
-			panic(err)
-		}
-		return tensor.Scalar(0), stats
-	}
-}
-
-// forward reads a micro-batch with gradient.
-func (r *Online) forward(part []Sample, whole extent) forward {
-	in, at := collate(examplesOf(part))
-	scores := models.LogProbs(r.cast.Policy, in, at, r.set.Temperature) // [N]
-	return forward{part: part, at: at, now: scores.LogP, entropy: scores.Entropy, whole: whole,
-		old: flatten(part, scores.LogP.Device(), func(s *Sample) []float64 { return s.LogProbs })}
-}
-
-// flatten lays one per-token series of all samples end to end as a constant: [N] fp32.
-func flatten(samples []Sample, dev tensor.Device, of func(*Sample) []float64) tensor.Tensor {
-	var flat []float32
-	for i := range samples {
-		for _, v := range of(&samples[i]) {
-			flat = append(flat, float32(v))
-		}
-	}
-	return tensor.Floats(flat, len(flat)).OnDevice(dev)
 }
 
 // checkDrift holds the invariant of a batch's first update: the learner recomputes the rollout's log-probs.

@@ -226,7 +226,7 @@ func TestOnlineGradientAgainstFiniteDifferences(t *testing.T) {
 					whole.places += len(samples[i].Returns)
 				}
 				matchesDifferences(t, r.Params(), func() tensor.Tensor {
-					loss, _ := b.method.loss(b.forward(samples, whole))
+					loss, _ := b.policyLoss(samples, whole, func(forward) {})
 					if c := b.method.estimator(); c != nil {
 						value, _ := c.loss(samples, whole)
 						loss = loss.Add(value)

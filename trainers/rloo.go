@@ -55,6 +55,8 @@ func NewRLOO(cast Cast, prompts []data.Prompt, opts RLOOOptions, log *SampleLog,
 func (r *RLOO) group() int    { return r.opts.NumGenerations }
 func (r *RLOO) beta() float64 { return r.opts.KLCoef }
 
+func (r *RLOO) tokenwise() bool { return false } // a ratio is of a whole completion
+
 func (r *RLOO) credit(_ context.Context, samples []Sample, _ *stopwatch) error {
 	rewards := make([]float64, len(samples))
 	for i := range samples {
@@ -76,8 +78,8 @@ func (r *RLOO) credit(_ context.Context, samples []Sample, _ *stopwatch) error {
 
 func (r *RLOO) loss(f forward) (tensor.Tensor, Stats) {
 	b := len(f.part)
-	now, old := f.at.SumRows(f.now, b), f.at.SumRows(f.old, b) // [b] of whole completions
-	adv := f.of(func(s *Sample) []float64 { return s.Advantages[:1] })
+	now, old := f.at.SumRows(f.now, b), f.at.SumRows(f.old, b)                                    // [b] of whole completions
+	adv := flatten(f.part, f.now.Device(), func(s *Sample) []float64 { return s.Advantages[:1] }) // [b]
 	pg, ratio, clipped := ClippedPolicy(now, old, adv, r.opts.ClipRange)
 	perSequence := func(x tensor.Tensor) tensor.Tensor { return x.Sum().MulScalar(1 / float64(f.whole.sequences)) }
 	loss := perSequence(pg)

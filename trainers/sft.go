@@ -125,12 +125,12 @@ func NLL(m models.Model, in models.Input, at models.Targets, total int) (tensor.
 	if len(at.Rows) == 0 { // a micro-batch of masked rows contributes nothing
 		return tensor.Scalar(0).RequireGrad(true), nil
 	}
-	scale := 1 / float64(total)
-	s := models.LogProbsFor(m, in, at, -scale) // [N]
-	return s.LogP.Sum().MulScalar(-scale), Stats{
-		"entropy":             s.Entropy.Sum().MulScalar(scale),
-		"mean_token_accuracy": s.Correct.Sum().MulScalar(scale),
-	}
+	scale, stats := 1/float64(total), Stats{}
+	loss := models.LogProbsLoss(m, in, at, 1, func(_, _ int, s tensor.TargetScores) tensor.Tensor {
+		stats.add(Stats{"entropy": s.Entropy.Sum().MulScalar(scale), "mean_token_accuracy": s.Correct.Sum().MulScalar(scale)})
+		return s.LogP.Sum().MulScalar(-scale)
+	})
+	return loss, stats
 }
 
 // Finish implements Finisher: the held-out loss and perplexity.

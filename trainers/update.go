@@ -5,6 +5,7 @@ package trainers
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -18,6 +19,17 @@ import (
 // Stats are the scalars of one micro-batch, still on the device. The values of all micro-batches of a step
 // add up, so a mean is given as the share that this micro-batch contributes.
 type Stats map[string]tensor.Tensor
+
+// add adds those of a part of the micro-batch, which come from a scope that ends before their use.
+func (s Stats) add(part Stats) {
+	for _, k := range slices.Sorted(maps.Keys(part)) {
+		v := part[k].Detach()
+		if sum, ok := s[k]; ok {
+			v = sum.Add(v)
+		}
+		s[k] = v.Keep()
+	}
+}
 
 // Update owns the optimizer of a run.
 type Update struct {

@@ -118,8 +118,9 @@ func stepper(m models.Model, s shape) (step func() error, done func()) {
 	scale := 1 / float64(s.batch*s.time)
 	return func() error {
 		h := m.Hidden(in, nil).Reshape(s.batch*s.time, -1)
-		logp := tensor.LinearLogProbFor(h, m.HeadWeight(), next, 1, 0, -scale).LogP
-		tensor.Backward(logp.Sum().MulScalar(-scale))
+		tensor.Backward(tensor.LinearLogProbLoss(h, m.HeadWeight(), next, 1, 0, func(_, _ int, s tensor.TargetScores) tensor.Tensor {
+			return s.LogP.Sum().MulScalar(-scale)
+		}))
 		tensor.ClipGrads(weights, 1)
 		err := adam.Step(1e-5)
 		tensor.ZeroGrads(weights)

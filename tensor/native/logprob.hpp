@@ -85,11 +85,9 @@ SN_INLINE void score_rows(const T* z, const int64_t* target, int64_t from, int64
   }
 }
 
-// Upstream gradients of a chunk's rows: with respect to log-probability and entropy; either may be absent, and the
-// first is then `uniform` for all rows.
+// Upstream gradients of a chunk's rows: with respect to log-probability and entropy; either may be absent.
 struct Upstream {
   const float *logp, *entropy;
-  float uniform;
 };
 
 // Overwrites logits with the loss's gradient: p = soft-max(x), d logp[t]/dx = onehot(t) - p, dH/dx = -p (log p + H).
@@ -99,7 +97,7 @@ SN_INLINE void slope_rows(T* z, const int64_t* target, const float* lse, const f
   for (int64_t i = from; i < to; i++) {
     T* zi = z + i * s.V;
     int64_t t = target[i];
-    float gl = g.logp ? g.logp[i] : g.uniform, ge = g.entropy ? g.entropy[i] : 0, l = lse[i], H = entropy[i];
+    float gl = g.logp ? g.logp[i] : 0, ge = g.entropy ? g.entropy[i] : 0, l = lse[i], H = entropy[i];
     float scale = s.inv_temp;
     v16 zt = capped(v16{} + float(zi[t]), s);
     for (int64_t j = 0; j < s.V; j += LANES) {
@@ -138,12 +136,20 @@ struct Work {
   Head head;
   int64_t chunk;
 
+  // Without lse and entropy, score is to compute them.
+  Work(const Tensor& h0, const Tensor& w0, const Tensor& targets0, Head head, int64_t chunk, Tensor lse0 = {}, Tensor entropy0 = {})
+      : h(h0.contiguous()), w(w0.contiguous()), targets(targets0.contiguous()), lse(lse0), entropy(entropy0), head(head), chunk(chunk) {
+    if (lse.defined()) return;
+    auto f32 = h.options().dtype(at::kFloat);
+    logp = at::empty({n()}, f32), lse = at::empty({n()}, f32), entropy = at::empty({n()}, f32), correct = at::empty({n()}, f32);
+  }
+
   int64_t n() const { return h.size(0); }
   int64_t rows(int64_t i) const { return std::min(chunk, n() - i); }
   Tensor buffer() const { return at::empty({std::min(chunk, n()), head.V}, w.options()); }
 
   // logits [k, V] of the chunk that begins at row i.
-  Tensor logits(Tensor& buf, int64_t i) const {
+  Tensor logits(const Tensor& buf, int64_t i) const {
     Tensor z = buf.narrow(0, 0, rows(i));
     at::mm_out(z, h.narrow(0, i, rows(i)), w.t());
     return z;
@@ -167,93 +173,69 @@ struct Work {
     });
   }
 
-  // Adds the chunk's share of the gradients; dh and dw may be absent.
-  void spread(const Tensor& dz, int64_t i, Tensor& dh, Tensor& dw) const {
+  // Writes the chunk's part of dh, and writes dw or adds to it; either may be absent.
+  void spread(const Tensor& dz, int64_t i, const Tensor& dh, const Tensor& dw, bool first) const {
     if (dh.defined()) {
       Tensor d = dh.narrow(0, i, dz.size(0));
       at::mm_out(d, dz, w);
     }
     if (!dw.defined()) return;
     Tensor x = h.narrow(0, i, dz.size(0));
-    if (i == 0) at::mm_out(dw, dz.t(), x);
-    else dw.addmm_(dz.t(), x);
+    Tensor d = dw;
+    if (first) at::mm_out(d, dz.t(), x);
+    else d.addmm_(dz.t(), x);
   }
 };
 
-// Fast is the path of the row kernels. With an expected gradient (expect, not 0: the loss's derivative by each
-// log-probability), forward also takes the gradients of h and w, and no logit is computed twice.
+// Slopes are the upstream gradients of all rows, of which either may be absent.
+struct Slopes {
+  Tensor logp, entropy;
+  Slopes(const Tensor& l, const Tensor& e) {
+    if (l.defined()) logp = l.to(at::kFloat).contiguous();
+    if (e.defined()) entropy = e.to(at::kFloat).contiguous();
+  }
+  Upstream from(int64_t i) const {
+    return {logp.defined() ? logp.data_ptr<float>() + i : nullptr, entropy.defined() ? entropy.data_ptr<float>() + i : nullptr};
+  }
+};
+
+// Fast is the path of the row kernels.
 struct Fast : Function<Fast> {
   static variable_list forward(AutogradContext* ctx, const Tensor& h, const Tensor& w, const Tensor& targets, double inv_temp,
-                               double softcap, int64_t chunk, double expect, bool need_h, bool need_w) {
-    int64_t n = h.size(0);
-    auto f32 = h.options().dtype(at::kFloat);
-    Work k{h.contiguous(), w.contiguous(), targets.contiguous(), at::empty({n}, f32), at::empty({n}, f32), at::empty({n}, f32),
-           at::empty({n}, f32), Head{w.size(0), float(inv_temp), float(softcap)}, chunk};
-    bool grads = expect != 0 && (need_h || need_w) && n > 0;
-    Tensor dh = grads && need_h ? at::empty_like(k.h) : Tensor(), dw = grads && need_w ? at::empty_like(k.w) : Tensor();
+                               double softcap, int64_t chunk, bool grads) {
+    Work k(h, w, targets, Head{w.size(0), float(inv_temp), float(softcap)}, chunk);
     Tensor buf = k.buffer();
-    for (int64_t i = 0; i < n; i += chunk) {
+    for (int64_t i = 0; i < k.n(); i += chunk) {
       Tensor z = k.logits(buf, i);
       k.score(z, i);
-      if (!grads) continue;
-      k.slope(z, i, Upstream{nullptr, nullptr, float(expect)});
-      k.spread(z, i, dh, dw);
     }
     ctx->save_for_backward({k.h, k.w, k.targets, k.lse, k.entropy});
     ctx->saved_data["inv_temp"] = inv_temp;
     ctx->saved_data["softcap"] = softcap;
     ctx->saved_data["chunk"] = chunk;
-    ctx->saved_data["expect"] = grads ? expect : 0.0;
-    if (dh.defined()) ctx->saved_data["dh"] = dh;
-    if (dw.defined()) ctx->saved_data["dw"] = dw;
     // One chunk's logits are within the memory that backward needs anyhow.
-    if (!grads && (need_h || need_w) && n <= chunk) ctx->saved_data["logits"] = buf;
+    if (grads && k.n() <= chunk) ctx->saved_data["logits"] = buf;
     ctx->mark_non_differentiable({k.correct});
     ctx->set_materialize_grads(false);  // what nobody asks for stays absent instead of becoming zeros
     return {k.logp, k.entropy, k.correct};
   }
 
-  // taken removes a tensor from the saved ones: it is overwritten, and a second backward must not find it.
-  static Tensor taken(AutogradContext* ctx, const char* name) {
-    auto at = ctx->saved_data.find(name);
-    if (at == ctx->saved_data.end()) return Tensor();
-    Tensor t = at->second.toTensor();
-    ctx->saved_data.erase(at);
-    return t;
-  }
-
-  // foreseen returns the gradients that forward took, if what came from above is the same for all rows.
-  static bool foreseen(AutogradContext* ctx, const variable_list& grad, Tensor* dh, Tensor* dw) {
-    double expect = ctx->saved_data["expect"].toDouble();
-    if (expect == 0 || !grad[0].defined() || grad[1].defined()) return false;
-    if (grad[0].numel() > 1 && grad[0].stride(0) != 0) return false;
-    *dh = taken(ctx, "dh");
-    *dw = taken(ctx, "dw");
-    if (!dh->defined() && !dw->defined()) return false;
-    float g = grad[0].select(0, 0).item<float>();
-    for (Tensor* d : {dh, dw})
-      if (d->defined() && g != float(expect)) d->mul_(g / float(expect));
-    return true;
-  }
-
   static variable_list backward(AutogradContext* ctx, variable_list grad) {
-    Tensor dh, dw, none;
-    if (!grad[0].defined() && !grad[1].defined()) return {none, none, none, none, none, none, none, none, none};
-    if (foreseen(ctx, grad, &dh, &dw)) return {dh, dw, none, none, none, none, none, none, none};
+    Tensor none;
+    if (!grad[0].defined() && !grad[1].defined()) return {none, none, none, none, none, none, none};
     auto saved = ctx->get_saved_variables();
-    Work k{saved[0], saved[1], saved[2], none, saved[3], saved[4], none, Head{}, ctx->saved_data["chunk"].toInt()};
-    k.head = Head{k.w.size(0), float(ctx->saved_data["inv_temp"].toDouble()), float(ctx->saved_data["softcap"].toDouble())};
-    Tensor gl = grad[0].defined() ? grad[0].to(at::kFloat).contiguous() : none;
-    Tensor ge = grad[1].defined() ? grad[1].to(at::kFloat).contiguous() : none;
-    dh = ctx->needs_input_grad(0) ? at::zeros_like(k.h) : none;
-    dw = ctx->needs_input_grad(1) ? at::zeros_like(k.w) : none;
-    Tensor kept = taken(ctx, "logits"), buf = kept.defined() ? kept : k.buffer();
+    Head head{saved[1].size(0), float(ctx->saved_data["inv_temp"].toDouble()), float(ctx->saved_data["softcap"].toDouble())};
+    Work k(saved[0], saved[1], saved[2], head, ctx->saved_data["chunk"].toInt(), saved[3], saved[4]);
+    Slopes g(grad[0], grad[1]);
+    Tensor dh = ctx->needs_input_grad(0) ? at::empty_like(k.h) : none;
+    Tensor dw = ctx->needs_input_grad(1) ? at::empty_like(k.w) : none;
+    Tensor kept = sn::taken(ctx, "logits"), buf = kept.defined() ? kept : k.buffer();
     for (int64_t i = 0; i < k.n(); i += k.chunk) {
       Tensor z = kept.defined() ? kept : k.logits(buf, i);
-      k.slope(z, i, Upstream{gl.defined() ? gl.data_ptr<float>() + i : nullptr, ge.defined() ? ge.data_ptr<float>() + i : nullptr, 0});
-      k.spread(z, i, dh, dw);
+      k.slope(z, i, g.from(i));
+      k.spread(z, i, dh, dw, i == 0);
     }
-    return {dh, dw, none, none, none, none, none, none, none};
+    return {dh, dw, none, none, none, none, none};
   }
 };
 
@@ -335,20 +317,65 @@ struct Plain : Function<Plain> {
 
 }  // namespace
 
+namespace {
+
+// rows tells whether the row kernels take a head's operands.
+bool rows(const Tensor& h, const Tensor& w, const Tensor& t) {
+  TORCH_CHECK(h.dim() == 2 && w.dim() == 2 && t.dim() == 1 && h.size(0) == t.size(0) && h.size(1) == w.size(1),
+              "want h [N, D], w [V, D], targets [N]");
+  return sn::fused(h, w) && t.device().is_cpu() && t.scalar_type() == at::kLong;
+}
+
+void within(const Tensor& t, const Tensor& w) {
+  if (t.numel() == 0) return;
+  TORCH_CHECK(t.min().item<int64_t>() >= 0 && t.max().item<int64_t>() < w.size(0), "a target is outside the vocabulary");
+}
+
+}  // namespace
+
 // Of the logits h W^T: the log-probability of each target, the entropy of its distribution and whether the target is
-// the most likely token, [N] fp32 each. In chunks of that many
-// tokens; expect: see Fast.
+// the most likely token, [N] fp32 each. In chunks of that many tokens.
 extern "C" char* sn_linear_logprob(sn_tensor* out, sn_tensor h, sn_tensor w, sn_tensor targets, double inv_temp, double softcap,
-                                   int64_t chunk, double expect) {
+                                   int64_t chunk) {
   return sn::guard([&] {
     const Tensor &H = sn::ref(h), &W = sn::ref(w), &T = sn::ref(targets);
-    TORCH_CHECK(H.dim() == 2 && W.dim() == 2 && T.dim() == 1 && H.size(0) == T.size(0) && H.size(1) == W.size(1),
-                "want h [N, D], w [V, D], targets [N]");
-    bool grad = at::GradMode::is_enabled(), fast = sn::fused(H, W) && T.device().is_cpu() && T.scalar_type() == at::kLong;
-    if (fast && T.numel() > 0)
-      TORCH_CHECK(T.min().item<int64_t>() >= 0 && T.max().item<int64_t>() < W.size(0), "a target is outside the vocabulary");
-    variable_list r = fast ? Fast::apply(H, W, T, inv_temp, softcap, chunk, expect, grad && H.requires_grad(), grad && W.requires_grad())
-                           : Plain::apply(H, W, T, inv_temp, softcap, chunk);
+    bool fast = rows(H, W, T), grads = at::GradMode::is_enabled() && (H.requires_grad() || W.requires_grad());
+    if (fast) within(T, W);
+    variable_list r = fast ? Fast::apply(H, W, T, inv_temp, softcap, chunk, grads) : Plain::apply(H, W, T, inv_temp, softcap, chunk);
     for (int i = 0; i < 3; i++) out[i] = sn::own(r[i]);
+  });
+}
+
+extern "C" char* sn_logprob_rows(int* yes, sn_tensor h, sn_tensor w, sn_tensor targets) {
+  return sn::guard([&] { *yes = rows(sn::ref(h), sn::ref(w), sn::ref(targets)); });
+}
+
+// One chunk: its logits into buf [n or more, V], and of them log-probabilities, entropies, correctness and log-sums [n].
+extern "C" char* sn_logprob_score(sn_tensor* out, sn_tensor buf, sn_tensor h, sn_tensor w, sn_tensor targets, double inv_temp, double softcap) {
+  return sn::guard([&] {
+    at::NoGradGuard none;
+    const Tensor &H = sn::ref(h), &W = sn::ref(w), &T = sn::ref(targets);
+    TORCH_CHECK(rows(H, W, T), "not on the path of the row kernels");
+    within(T, W);
+    Work k(H, W, T, Head{W.size(0), float(inv_temp), float(softcap)}, H.size(0));
+    Tensor z = k.logits(sn::ref(buf), 0);
+    k.score(z, 0);
+    Tensor all[] = {k.logp, k.entropy, k.correct, k.lse};
+    for (int i = 0; i < 4; i++) out[i] = sn::own(all[i]);
+  });
+}
+
+// The gradients of that chunk, whose logits in buf they overwrite: dh [n, D] is written, dw [V, D] written if first, else
+// added to; either may be absent, and so may the upstream gradients of log-probabilities and entropies [n].
+extern "C" char* sn_logprob_spread(sn_tensor dh, sn_tensor dw, int first, sn_tensor buf, sn_tensor h, sn_tensor w, sn_tensor targets,
+                                   sn_tensor lse, sn_tensor entropy, sn_tensor glogp, sn_tensor gentropy, double inv_temp, double softcap) {
+  return sn::guard([&] {
+    at::NoGradGuard none;
+    const Tensor& W = sn::ref(w);
+    Work k(sn::ref(h), W, sn::ref(targets), Head{W.size(0), float(inv_temp), float(softcap)}, sn::ref(h).size(0), sn::ref(lse), sn::ref(entropy));
+    Tensor z = sn::ref(buf).narrow(0, 0, k.n());
+    Slopes g(sn::opt(glogp), sn::opt(gentropy));
+    k.slope(z, 0, g.from(0));
+    k.spread(z, 0, sn::opt(dh), sn::opt(dw), first != 0);
   });
 }

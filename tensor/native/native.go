@@ -232,19 +232,6 @@ func Gate(gate, up libtch.Ctensor, act int) (libtch.Ctensor, error) {
 	return tensorOf(out), err
 }
 
-// LinearLogProb returns log-probabilities of targets [N], entropies, and 1 where the target is the most likely
-// token, [N] each, of the logits h W^T, in chunks of tokens. expect, if not 0, is the gradient that every
-// log-probability is expected to get, which lets the forward pass take the gradients of h and w on the way.
-func LinearLogProb(h, w, targets libtch.Ctensor, invTemp, softcap float64, chunk int, expect float64) (out [3]libtch.Ctensor, err error) {
-	var c [3]C.sn_tensor
-	err = check(C.sn_linear_logprob(&c[0], handle(h), handle(w), handle(targets), C.double(invTemp),
-		C.double(softcap), C.int64_t(chunk), C.double(expect)))
-	for i := range c {
-		out[i] = tensorOf(c[i])
-	}
-	return out, err
-}
-
 // Lincomb overwrites dst with the weighted sum of src, each element summed in float64 and rounded once.
 func Lincomb(dst libtch.Ctensor, src []libtch.Ctensor, weights []float64) error {
 	return check(C.sn_lincomb(handle(dst), handles(src), (*C.double)(unsafe.Pointer(&weights[0])), C.int(len(src))))

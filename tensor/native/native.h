@@ -35,6 +35,7 @@ void sn_memory_release(void);
 
 // autograd.hpp: gradients and the optimizer step
 char* sn_backward(sn_tensor* ys, sn_tensor* grads, int n);
+char* sn_with_grads(sn_tensor* out, sn_tensor y, sn_tensor a, sn_tensor b, sn_tensor* grads);
 char* sn_zero_grads(sn_tensor* params, int n);
 char* sn_adamw(sn_tensor* params, sn_tensor* grads, sn_tensor* m, sn_tensor* v, sn_tensor* steps, int n,
                double lr, double beta1, double beta2, double weight_decay, double eps);
@@ -51,7 +52,11 @@ char* sn_rms_norm(sn_tensor* out, sn_tensor x, sn_tensor w, double eps, int plus
 char* sn_rope(sn_tensor* out, sn_tensor x, sn_tensor cos, sn_tensor sin);
 char* sn_gate(sn_tensor* out, sn_tensor gate, sn_tensor up, int act);
 char* sn_linear_logprob(sn_tensor* out, sn_tensor h, sn_tensor w, sn_tensor targets, double inv_temp,
-                        double softcap, int64_t chunk, double expect);
+                        double softcap, int64_t chunk);
+char* sn_logprob_rows(int* yes, sn_tensor h, sn_tensor w, sn_tensor targets);
+char* sn_logprob_score(sn_tensor* out, sn_tensor buf, sn_tensor h, sn_tensor w, sn_tensor targets, double inv_temp, double softcap);
+char* sn_logprob_spread(sn_tensor dh, sn_tensor dw, int first, sn_tensor buf, sn_tensor h, sn_tensor w, sn_tensor targets,
+                        sn_tensor lse, sn_tensor entropy, sn_tensor glogp, sn_tensor gentropy, double inv_temp, double softcap);
 
 // fused.hpp: attention, mixing weights
 char* sn_sdpa(sn_tensor* out, sn_tensor q, sn_tensor k, sn_tensor v, sn_tensor mask, int causal,
