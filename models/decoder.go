@@ -14,6 +14,9 @@ type Model interface {
 	// Hidden returns the states after the final norm [B, T, D]. With a cache, which needs NoGrad, the ids are
 	// the next tokens of each row, and their keys and values are stored.
 	Hidden(in Input, kv *Cache) tensor.Tensor
+	// HiddenAt returns those of them at the places b·T + t of at [N] int64: [N, D]. It costs less than Hidden, since the
+	// last layer computes nothing but its keys and values for the other tokens.
+	HiddenAt(in Input, at tensor.Tensor) tensor.Tensor
 	// Logits maps states [..., D] to fp32 logits [..., V].
 	Logits(h tensor.Tensor) tensor.Tensor
 	// HeadWeight is the head's matrix [V, D], the embedding if tied.
@@ -42,7 +45,7 @@ var families = map[string]family{
 
 // block is one layer.
 type block interface {
-	forward(x tensor.Tensor, at nn.Place) tensor.Tensor // [B, T, D] to [B, T, D]
+	forward(x tensor.Tensor, at nn.Place) tensor.Tensor // [B, T, D] to [B, T, D], or [B, M, D] of the tokens that at reads
 	kernel() tensor.DecoderLayer                        // the weights as the decoding kernel takes them
 }
 
@@ -109,9 +112,29 @@ func (d *decoder) Hidden(in Input, kv *Cache) tensor.Tensor {
 	return h
 }
 
+// HiddenAt implements Model.
+func (d *decoder) HiddenAt(in Input, at tensor.Tensor) tensor.Tensor {
+	if in.Start != nil || at.Dim(0) == 0 {
+		return statesAt(d.Hidden(in, nil), at)
+	}
+	l := newLine(d.cfg, in)
+	read, back := l.read(at.Ints())
+	in = l.input().onDevice(d.device())
+	ways := l.places(d.cfg, in.Pos)
+	if len(read) < len(l.ids) {
+		ways.read = tensor.Ints(read, len(read)).OnDevice(d.device())
+	}
+	return statesAt(d.states(in, ways), tensor.Ints(back, len(back))) // [1, M, D] to [N, D]
+}
+
+// statesAt picks those at the places b·T + t of at [N] from h [B, T, D]: [N, D].
+func statesAt(h, at tensor.Tensor) tensor.Tensor {
+	return h.Reshape(-1, h.Dim(-1)).IndexSelect(0, at.OnDevice(h.Device()))
+}
+
 func (d *decoder) device() tensor.Device { return d.Trunk.Embed.Weight.Device() }
 
-// states runs all layers on the tokens of a batch: [B, T, D].
+// states runs all layers on the tokens of a batch: [B, T, D], or [1, M, D] of those that ways has read.
 func (d *decoder) states(in Input, ways places) tensor.Tensor {
 	x := d.Trunk.Embed.Forward(in.IDs) // [B, T, D]
 	if s := d.cfg.EmbedScale; s != 1 {

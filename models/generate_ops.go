@@ -64,7 +64,7 @@ func (e *opsEngine) prefill(rows []*row, longest int) (*Cache, tensor.Tensor) {
 	prompts, of := sources(rows)
 	kv := NewCache(e.m.Config(), len(prompts), longest)
 	in := Collate(prompts)
-	h := lastStates(e.m.Hidden(in, kv), in) // [prompts, D]
+	h := statesAt(e.m.Hidden(in, kv), lastTokens(in)) // [prompts, D]
 	if len(prompts) < len(rows) {
 		kv.Keep(of)
 		h = h.IndexSelect(0, tensor.Ints(of, len(of)).OnDevice(h.Device())) // [rows, D]

@@ -130,22 +130,16 @@ func (a Targets) SumRows(x tensor.Tensor, rows int) tensor.Tensor {
 // LogProbs scores each target at a temperature: log-probability and entropy, differentiable, and whether it is the
 // most likely token, [N] fp32 each. No [B, T, V] tensor exists on the way.
 func LogProbs(m Model, in Input, at Targets, temperature float64) tensor.TargetScores {
-	return LogProbsOf(m, m.Hidden(in, nil), at, temperature)
+	return logProbs(m, m.HiddenAt(in, at.Index), at, temperature)
 }
 
 // LogProbsLoss is the sum of a loss of LogProbs' scores over all targets, given parts of them at a time: see
 // tensor.LinearLogProbLoss. It costs less than Backward from LogProbs.
 func LogProbsLoss(m Model, in Input, at Targets, temperature float64, loss tensor.TokenLoss) tensor.Tensor {
-	h := m.Hidden(in, nil)
-	return tensor.LinearLogProbLoss(at.states(h), m.HeadWeight(), at.IDs.OnDevice(h.Device()), temperature, m.Config().FinalSoftcap, loss)
+	h := m.HiddenAt(in, at.Index) // [N, D]
+	return tensor.LinearLogProbLoss(h, m.HeadWeight(), at.IDs.OnDevice(h.Device()), temperature, m.Config().FinalSoftcap, loss)
 }
 
-// LogProbsOf is LogProbs for states h [B, T, D] that are already there.
-func LogProbsOf(m Model, h tensor.Tensor, at Targets, temperature float64) tensor.TargetScores {
-	return tensor.LinearLogProb(at.states(h), m.HeadWeight(), at.IDs.OnDevice(h.Device()), temperature, m.Config().FinalSoftcap)
-}
-
-// states picks those which predict the targets from h [B, T, D]: [N, D].
-func (a Targets) states(h tensor.Tensor) tensor.Tensor {
-	return h.Reshape(-1, h.Dim(-1)).IndexSelect(0, a.Index.OnDevice(h.Device()))
+func logProbs(m Model, h tensor.Tensor, at Targets, temperature float64) tensor.TargetScores {
+	return tensor.LinearLogProb(h, m.HeadWeight(), at.IDs.OnDevice(h.Device()), temperature, m.Config().FinalSoftcap)
 }

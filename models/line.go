@@ -183,6 +183,21 @@ func (l *line) input() Input {
 	return Input{IDs: tensor.Ints(l.ids, 1, n), Pos: tensor.Ints(l.pos, 1, n)}
 }
 
+// read returns the line's tokens at some places of the batch, each once and in the line's order, and which of them every
+// place has.
+func (l *line) read(at []int) (tokens, back []int) {
+	for _, place := range at {
+		tokens = append(tokens, l.back[place])
+	}
+	slices.Sort(tokens)
+	tokens = slices.Compact(tokens)
+	for _, place := range at {
+		i, _ := slices.BinarySearch(tokens, l.back[place])
+		back = append(back, i)
+	}
+	return tokens, back
+}
+
 // spread puts states x [1, N, D] where the batch has their tokens: [B, T, D].
 func (l *line) spread(x tensor.Tensor) tensor.Tensor {
 	d := x.Dim(-1)

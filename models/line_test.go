@@ -78,3 +78,57 @@ func TestLineIsExact(t *testing.T) {
 		assert.Equal(t, h.Select(0, 0).Narrow(0, 0, 9).Float64s(), h.Select(0, 1).Narrow(0, 0, 9).Float64s(), "one state, not two equal ones")
 	})
 }
+
+// TestHiddenAt: states that are asked for alone are those of all, and so are the gradients of what they are read for.
+func TestHiddenAt(t *testing.T) {
+	eachKind(t, func(t *testing.T, dir string, _ golden) {
+		m := load(t, dir, models.Options{DType: tensor.Float32, Device: tensor.CPU, Train: true})
+		var params []tensor.Tensor
+		for p := range nn.Params(m) {
+			params = append(params, *p.Tensor)
+		}
+		rows := branches[:5]
+		left := models.Collate(rows)
+		left.IDs, left.Start, left.Lens = tensor.Ints([]int{0, 0, 1, 5, 9, 1, 5, 9, 7, 3}, 2, 5), []int{2, 0}, []int{3, 5}
+		packed, _ := models.Pack([][][]int{{rows[0], rows[2]}, {rows[1]}})
+		for name, in := range map[string]models.Input{"rows": models.Collate(rows), "left": left, "packed": packed} {
+			wide := in.IDs.Dim(1)
+			for _, at := range [][]int{{4}, {wide + 2, 3, 3, wide + 4}, {2, 3, 4, wide, wide + 1}, {}} {
+				index := tensor.Ints(at, len(at))
+				grads := func(h tensor.Tensor) (out []tensor.Tensor) { // of h [N, D]
+					tensor.Backward(h.Square().Sum())
+					for _, p := range params {
+						if g := p.Grad(); g.Defined() {
+							out = append(out, g.Detach().MulScalar(1))
+						} else {
+							out = append(out, tensor.Zeros(tensor.Float32, tensor.CPU, p.Shape()...))
+						}
+					}
+					tensor.ZeroGrads(params)
+					return append(out, h.Detach())
+				}
+				all := m.Hidden(in, nil)
+				want := grads(all.Reshape(-1, all.Dim(-1)).IndexSelect(0, index))
+				got := grads(m.HiddenAt(in, index))
+				for i := range want {
+					require.Equal(t, want[i].Shape(), got[i].Shape())
+					if len(at) > 0 {
+						scale := max(1, want[i].Abs().Max().Item())
+						assert.Less(t, maxDiff(want[i], got[i])/scale, 2e-5, "%s %v: parameter %d", name, at, i)
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestLineRead: of tokens that rows share, and of a place that is asked for twice, one state is computed.
+func TestLineRead(t *testing.T) {
+	run(t, func() {
+		c := load(t, "testdata/llama-gqa", float32CPU).Config()
+		wide := len(branches[1])
+		tokens, back := models.Read(c, models.Collate(branches), []int{wide + 3, 3, 0, wide + 12, 3 * wide, 3})
+		assert.Equal(t, []int{0, 3, 14}, tokens)
+		assert.Equal(t, []int{1, 1, 0, 2, 0, 1}, back)
+	})
+}

@@ -32,8 +32,8 @@ func newPreNorm(c *Config) block {
 }
 
 func (l *preNorm) forward(x tensor.Tensor, at nn.Place) tensor.Tensor {
-	x = x.Add(l.Attention.Forward(l.Norm.Forward(x), at)) // [B, T, D]
-	return x.Add(l.MLP.Forward(l.MLPNorm.Forward(x)))     // [B, T, D]
+	x = at.Wanted(x).Add(l.Attention.Forward(l.Norm.Forward(x), at)) // [B, M, D]
+	return x.Add(l.MLP.Forward(l.MLPNorm.Forward(x)))                // [B, M, D]
 }
 
 func (l *preNorm) kernel() tensor.DecoderLayer {

@@ -14,6 +14,7 @@ type places struct {
 	c             *Config
 	full, windows nn.Place
 	extend        func(layer int) func(k, v tensor.Tensor) (tensor.Tensor, tensor.Tensor)
+	read          tensor.Tensor // [M] tokens of a line whose last states are read; absent: all
 }
 
 // newPlaces is for the next tokens of the rows in a cache.
@@ -60,6 +61,9 @@ func (p places) layer(i int) nn.Place {
 	}
 	if p.extend != nil {
 		at.Extend = p.extend(i)
+	}
+	if i == p.c.Layers-1 {
+		at.Read = p.read
 	}
 	return at
 }

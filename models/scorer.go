@@ -111,20 +111,24 @@ func (s *Scorer) Score(h tensor.Tensor) tensor.Tensor {
 // Values returns the score at every token, [B, T] fp32.
 func (s *Scorer) Values(in Input, kv *Cache) tensor.Tensor { return s.Score(s.Hidden(in, kv)) }
 
+// ValuesAt returns the score at the places b·T + t of at [N] int64: [N] fp32.
+func (s *Scorer) ValuesAt(in Input, at tensor.Tensor) tensor.Tensor {
+	return s.Score(s.HiddenAt(in, at))
+}
+
 // Rewards returns the score at each row's last token, [B] fp32. The last token is told by in.Lens, never by
 // comparing ids with a padding id.
-func (s *Scorer) Rewards(in Input) tensor.Tensor { return s.Score(lastStates(s.Hidden(in, nil), in)) }
+func (s *Scorer) Rewards(in Input) tensor.Tensor { return s.ValuesAt(in, lastTokens(in)) }
 
-// lastStates picks the states of each row's last token from h [B, T, D]: [B, D].
-func lastStates(h tensor.Tensor, in Input) tensor.Tensor {
-	t := h.Dim(1)
-	index := make([]int, 0, h.Dim(0))
+// lastTokens returns the place b·T + t of each row's last token, [B] int64.
+func lastTokens(in Input) tensor.Tensor {
+	t := in.IDs.Dim(1)
+	index := make([]int, 0, in.IDs.Dim(0))
 	for b, n := range in.lens() {
 		if n == 0 {
-			panic(&tensor.Error{Op: "last token", Shapes: [][]int{h.Shape()}, Msg: "a row is empty"})
+			panic(&tensor.Error{Op: "last token", Shapes: [][]int{in.IDs.Shape()}, Msg: "a row is empty"})
 		}
 		index = append(index, b*t+in.start(b)+n-1)
 	}
-	at := tensor.Ints(index, len(index)).OnDevice(h.Device())
-	return h.Reshape(-1, h.Dim(-1)).IndexSelect(0, at)
+	return tensor.Ints(index, len(index))
 }

@@ -37,9 +37,19 @@ type Place struct {
 	// Rows lay out a line of tokens, B = 1, in place of Mask and Extend; nil if the batch is a rectangle.
 	Rows   *tensor.Rows
 	Window int // of Rows: a token sees itself and Window-1 before it; 0 sees all
+	// Read is [M] int64: the tokens whose states are wanted; absent: all T. The others are keys and values only.
+	Read tensor.Tensor
 }
 
-// Forward maps x [B, T, D] to [B, T, D].
+// Wanted picks the tokens that are read from x [B, T, ...]: [B, M, ...].
+func (p Place) Wanted(x tensor.Tensor) tensor.Tensor {
+	if !p.Read.Defined() {
+		return x
+	}
+	return x.IndexSelect(1, p.Read)
+}
+
+// Forward maps x [B, T, D] to [B, T, D], or to [B, M, D] of the tokens that are read.
 func (a *Attention) Forward(x tensor.Tensor, at Place) tensor.Tensor {
 	b, t := x.Dim(0), x.Dim(1)
 	q := a.heads(a.Q.Forward(x), b, t, a.QNorm) // [B, H, T, K]
@@ -58,7 +68,7 @@ func (a *Attention) Forward(x tensor.Tensor, at Place) tensor.Tensor {
 	default:
 		y = a.rectangles(q, k, v, at)
 	}
-	return a.O.Forward(y.Transpose(1, 2).Reshape(b, t, a.Q.Out)) // [B, T, D]
+	return a.O.Forward(at.Wanted(y.Transpose(1, 2).Reshape(b, t, a.Q.Out))) // [B, M, D]
 }
 
 // attend is attention of q [B, H, T, K] to k, v [B, G, S, K].

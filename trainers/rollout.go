@@ -158,8 +158,7 @@ func valuesAt(v *models.Scorer, samples []Sample, extra func(*Sample) bool) tens
 			index = append(index, first+t)
 		}
 	}
-	all := v.Values(models.Collate(rows), nil).Reshape(-1) // [B, T] -> [B*T]
-	return all.IndexSelect(0, tensor.Ints(index, len(index)).OnDevice(all.Device()))
+	return v.ValuesAt(models.Collate(rows), tensor.Ints(index, len(index)))
 }
 
 // SequenceLogProbs returns Σ_t log π(y_t|·) at the given temperature for each completion.

@@ -72,8 +72,11 @@ func newTable(logits [][]float32) *table {
 }
 
 func (m *table) Hidden(in models.Input, _ *models.Cache) tensor.Tensor { return m.Rows.Forward(in.IDs) }
-func (m *table) HeadWeight() tensor.Tensor                             { return m.eye }
-func (m *table) Config() *models.Config                                { return &models.Config{} }
+func (m *table) HiddenAt(in models.Input, at tensor.Tensor) tensor.Tensor {
+	return m.Rows.Forward(in.IDs).Reshape(-1, m.Rows.Weight.Dim(1)).IndexSelect(0, at)
+}
+func (m *table) HeadWeight() tensor.Tensor { return m.eye }
+func (m *table) Config() *models.Config    { return &models.Config{} }
 
 // METHODS.md §5: row t of its logits is what token t sees; ids 0, 2, 1 see rows 0, 1, 2.
 func TestNLLWorked(t *testing.T) {
