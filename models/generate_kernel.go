@@ -223,7 +223,7 @@ func (e *kernelEngine) share(rows []*row, of []int, s int) {
 	source, target := tensor.Ints(from, len(from)), tensor.Ints(to, len(to), 1, 1, 1)
 	for layer := range e.kv.k {
 		for _, buffer := range []tensor.Tensor{e.kv.k[layer], e.kv.v[layer]} {
-			scoped(func() tensor.Tensor { // one buffer's rows are in memory twice at a time
+			tensor.Scoped(func() tensor.Tensor { // one buffer's rows are in memory twice at a time
 				used := buffer.Narrow(2, 0, s)
 				rows := used.IndexSelect(0, source)
 				used.Scatter(0, target.Expand(rows.Shape()...), rows)
