@@ -144,20 +144,27 @@ func (a *adapterFile) adapts(name string) bool {
 
 // fold returns the weight of a map with its adapter folded in, in w's dtype; other weights are returned as they are.
 func (a *adapterFile) fold(name string, w tensor.Tensor) (tensor.Tensor, error) {
-	p, ok := a.pairs[strings.TrimSuffix(name, ".weight")]
-	if !ok || !strings.HasSuffix(name, ".weight") {
+	if !a.adapts(name) {
 		return w, nil
 	}
-	low, err := a.read(p.a)
+	low, high, err := a.matrices(name)
 	if err != nil {
 		return w, err
 	}
-	high, err := a.read(p.b)
-	if err != nil {
-		return w, err
-	}
-	l := nn.LoRA{A: low.To(tensor.Float32), B: high.To(tensor.Float32), Scale: a.scale()}
+	l := nn.LoRA{A: low, B: high, Scale: a.scale()}
 	return l.Fold(w), nil
+}
+
+// matrices reads A and B of an adapted weight, in float32.
+func (a *adapterFile) matrices(name string) (low, high tensor.Tensor, err error) {
+	p := a.pairs[strings.TrimSuffix(name, ".weight")]
+	if low, err = a.read(p.a); err != nil {
+		return low, high, err
+	}
+	if high, err = a.read(p.b); err != nil {
+		return low, high, err
+	}
+	return low.To(tensor.Float32), high.To(tensor.Float32), nil
 }
 
 func (a *adapterFile) close() {

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"os"
 	"slices"
+	"sync"
 
 	"salsa/internal/fault"
 	"salsa/internal/safetensors"
@@ -21,27 +22,19 @@ type Source interface {
 	ReadAt(p []byte, at int) error
 }
 
-// Source returns a weight to be read in stretches, with the precision of ReadExact. A weight with an adapter folded in is
-// computed here and stays in memory as a whole; others are read from the file when asked for, until Close.
+// Source returns a weight to be read in stretches, with the precision of ReadExact: from the file when asked for, until
+// Close. An adapter's two matrices stay in memory as long as the Source, and are folded into each stretch.
 func (c *Checkpoint) Source(name string) (Source, error) {
 	file, info, ok := c.lookup(name)
 	if !ok {
 		return nil, fault.Inputf("%s: holds no weight %q; give a folder of the same architecture", c.Dir, name)
 	}
-	if c.adapter != nil && c.adapter.adapts(name) {
-		var s Source
-		err := tensor.NoGrad(func() error {
-			t, err := c.ReadExact(name)
-			if err == nil {
-				s = SourceOf(t)
-			}
-			return err
-		})
-		return s, err
-	}
 	s, err := c.source(file, info)
 	if err != nil {
 		return nil, err
+	}
+	if c.adapter != nil && c.adapter.adapts(name) {
+		return c.adapter.source(name, s)
 	}
 	if name == embedName && c.Config.Tied {
 		return s, c.compareTied(s, info)
@@ -128,6 +121,53 @@ func (s *fileSource) read(p []byte, at int) error {
 	if _, err := s.f.ReadAt(p, s.info.Begin+int64(at*s.dtype.Size())); err != nil {
 		return fault.Inputf("%s: tensor %q cannot be read: %w; the file changed or is damaged, so copy it again", s.f.Name(), s.info.Name, err)
 	}
+	return nil
+}
+
+// foldedSource is a tensor of a file with an adapter folded in, as nn.LoRA's Fold does it.
+type foldedSource struct {
+	base  *fileSource
+	b, a  []float32 // [Out, rank] and [rank, In]
+	rank  int
+	scale float64
+}
+
+// stored keeps buffers for what a file holds.
+var stored = sync.Pool{New: func() any { return new([]byte) }}
+
+// source reads the matrices of an adapted map, whose weight is w.
+func (a *adapterFile) source(name string, w *fileSource) (Source, error) {
+	s := &foldedSource{base: w, rank: a.Rank, scale: a.scale()}
+	err := tensor.NoGrad(func() error {
+		low, high, err := a.matrices(name)
+		if err == nil {
+			s.a, s.b = low.Float32s(), high.Float32s()
+		}
+		a.close() // pages of matrices that were copied are not wanted again
+		return err
+	})
+	return s, err
+}
+
+// DType implements Source: no half-precision type rounds the sum.
+func (s *foldedSource) DType() tensor.DType {
+	if s.base.dtype == tensor.Float64 {
+		return tensor.Float64
+	}
+	return tensor.Float32
+}
+
+// ReadAt implements Source.
+func (s *foldedSource) ReadAt(p []byte, at int) error {
+	buf := stored.Get().(*[]byte)
+	defer stored.Put(buf)
+	n := len(p) / s.DType().Size() * s.base.dtype.Size()
+	*buf = slices.Grow((*buf)[:0], n)[:n]
+	if err := s.base.ReadAt(*buf, at); err != nil {
+		return err
+	}
+	w := tensor.Stretch{Data: *buf, DType: s.base.dtype}
+	tensor.Stretch{Data: p, DType: s.DType()}.SetFolded(w, s.b, s.a, s.rank, s.scale, at)
 	return nil
 }
 

@@ -45,9 +45,9 @@ type Block struct {
 	zero    []float64   // buffer of the base in float64
 	out     []byte      // buffer of a result
 	spare   []byte      // buffer of LITI's soup
-	partial []float64   // buffers of what a block says about the whole weight: sums,
-	counts  []int32     // entries in bins,
-	equal   []int32     // places
+	moved   []byte      // buffer of a direction
+	partial []float64   // buffer of sums that the whole weight's are made of
+	equal   int         // entries of one magnitude
 	err     error
 	done    chan struct{}
 }
@@ -114,10 +114,15 @@ func result(buf *[]byte, n int, d tensor.DType) tensor.Stretch {
 	return tensor.Stretch{Data: *buf, DType: d}
 }
 
+// workers is how many blocks are worked on at once.
+func (in Inputs) workers() int {
+	return max(1, min(tensor.Threads(), (in.numel()+blockSize-1)/blockSize))
+}
+
 // each reads the weight's blocks, works on several at once, each in a goroutine of its own, and hands them to take from
 // the first to the last. So many blocks are in memory as there are threads, and two more.
 func (in Inputs) each(work func(b *Block) error, take func(b *Block) error) (err error) {
-	threads := max(1, tensor.Threads())
+	threads := in.workers()
 	todo := make(chan *Block, threads+2)
 	var working sync.WaitGroup
 	for range threads {
@@ -185,15 +190,6 @@ func (in Inputs) mix(r Recipe, d tensor.DType, take func(mixed tensor.Stretch, a
 	}, func(b *Block) error {
 		return take(tensor.Stretch{Data: b.out, DType: d}, b.at)
 	})
-}
-
-// whole is a weight of one checkpoint as a tensor.
-func (in Inputs) whole(s models.Source) (tensor.Tensor, error) {
-	data := make([]byte, in.numel()*s.DType().Size())
-	if err := s.ReadAt(data, 0); err != nil {
-		return tensor.Tensor{}, err
-	}
-	return tensor.FromBytes(data, s.DType(), in.Shape...), nil
 }
 
 // only are the inputs of one member.

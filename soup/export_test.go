@@ -22,6 +22,11 @@ func DAREMasked(shares Shares, lambda float64, how Consensus, rescale Rescale, d
 	return dare(shares, lambda, how, draw, rescale, density)
 }
 
+// DirectionOf is the direction of a seed before it is brought to norm 1.
+func DirectionOf(seed uint64, filter bool) *Direction {
+	return &Direction{seed: seed, filter: filter, gain: 1}
+}
+
 // StockRatio is stockRatio.
 var StockRatio = stockRatio
 

@@ -168,8 +168,9 @@ type WriteOptions struct {
 }
 
 // Write streams the soup into dir, a Hugging Face folder with the first member's config and tokenizer. Peak memory is a
-// few blocks of every member and of the result, however large a weight is; a weight of a PEFT folder's adapted map is in
-// memory as a whole, and so is one of a Direction. When ctx is done it returns ctx's error and dir is what it was before.
+// few blocks of every member and of the result, however large a weight is. Beside them, of the weight in work, are the two
+// matrices of a PEFT folder's adapter, and of a Direction a number for each row. When ctx is done it returns ctx's error and
+// dir is what it was before.
 func (m *Members) Write(ctx context.Context, dir string, r Recipe, opt WriteOptions) error {
 	first := m.Checkpoints[0]
 	var specs []safetensors.Spec

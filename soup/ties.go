@@ -34,47 +34,41 @@ func trimmer(in Inputs, density float64) (thinner, error) {
 // magnitude orders numbers by their absolute value in float32.
 func magnitude(v float64) uint32 { return math.Float32bits(float32(math.Abs(v))) }
 
-// lowBits of a magnitude are told apart in the second pass of threshold.
-const lowBits = 15
-
 // threshold finds the keep-th largest magnitude of the task vector, and how many entries of just that magnitude
 // are among the keep largest. It counts, in two passes over the data, where sorting would need a copy.
 func threshold(in Inputs, keep int) (least uint32, equals int, err error) {
-	counts, err := in.counts(1<<16, func(m uint32) int { return int(m >> lowBits) })
+	counts, err := in.counts(tensor.MagnitudeHigh, tensor.CountHigh)
 	if err != nil {
 		return 0, 0, err
 	}
 	high, left := descend(counts, keep)
-	counts, err = in.counts(1<<lowBits+1, func(m uint32) int {
-		if int(m>>lowBits) != high {
-			return 1 << lowBits // the bin of all others, which is above and left out below
-		}
-		return int(m & (1<<lowBits - 1))
-	})
+	counts, err = in.counts(tensor.MagnitudeLow, func(counts []int, tau []float64) { tensor.CountLow(counts, tau, high) })
 	if err != nil {
 		return 0, 0, err
 	}
-	low, left := descend(counts[:1<<lowBits], left)
-	return uint32(high<<lowBits | low), left, nil
+	low, left := descend(counts, left)
+	return uint32(high*tensor.MagnitudeLow + low), left, nil
 }
 
-// counts is how many entries of the task vector have a magnitude in each bin.
-func (in Inputs) counts(bins int, bin func(magnitude uint32) int) ([]int, error) {
-	counts := make([]int, bins)
+// counts is how many entries of the task vector count finds in each bin. Each goroutine has a table of its own.
+func (in Inputs) counts(bins int, count func(counts []int, tau []float64)) ([]int, error) {
+	tables := make(chan []int, in.workers())
+	for range cap(tables) {
+		tables <- make([]int, bins)
+	}
 	err := in.each(func(b *Block) error {
 		tau, _ := b.tau()
-		b.counts = grown(b.counts, bins)
-		clear(b.counts)
-		for _, v := range tau[0] {
-			b.counts[bin(magnitude(v))]++
-		}
+		table := <-tables
+		count(table, tau[0])
+		tables <- table
 		return nil
-	}, func(b *Block) error {
-		for i, n := range b.counts {
-			counts[i] += int(n)
+	}, func(*Block) error { return nil })
+	counts := <-tables
+	for range cap(tables) - 1 {
+		for i, n := range <-tables {
+			counts[i] += n
 		}
-		return nil
-	})
+	}
 	return counts, err
 }
 
@@ -82,19 +76,19 @@ func (in Inputs) counts(bins int, bin func(magnitude uint32) int) ([]int, error)
 func placeOf(in Inputs, least uint32, equals int) (end int, err error) {
 	end = in.numel()
 	err = in.each(func(b *Block) error {
-		b.equal = b.equal[:0]
 		tau, _ := b.tau()
-		for i, v := range tau[0] {
-			if magnitude(v) == least {
-				b.equal = append(b.equal, int32(i))
-			}
-		}
+		b.equal = tensor.CountEqual(tau[0], least)
 		return nil
 	}, func(b *Block) error {
-		if n := len(b.equal); 0 < equals && equals <= n {
-			end = b.at + int(b.equal[equals-1]) + 1
+		if 0 < equals && equals <= b.equal {
+			end = b.at
+			for left := equals; left > 0; end++ {
+				if magnitude(b.taus[0][end-b.at]) == least {
+					left--
+				}
+			}
 		}
-		equals -= len(b.equal)
+		equals -= b.equal
 		return nil
 	})
 	return end, err

@@ -5,6 +5,7 @@ package tensor
 import (
 	"encoding/base64"
 	"fmt"
+	"math"
 	"math/rand/v2"
 )
 
@@ -40,6 +41,26 @@ func (r *RNG) UnmarshalText(text []byte) error {
 	}
 	r.pcg = new(rand.PCG)
 	return r.pcg.UnmarshalBinary(b)
+}
+
+// NormalsAt draws standard normal numbers (Box & Muller, 1958) as a function of stream and place alone: dst[i] is that of
+// place at+i, whatever else is drawn. stream is as DropAt wants it.
+func NormalsAt(dst []float64, stream uint64, at int) {
+	uniform := func(place int) float64 { return float64(splitmix(stream^uint64(place))>>11) / (1 << 53) }
+	for i := 0; i < len(dst); i++ {
+		even := (at + i) &^ 1 // both numbers of a pair are made of two uniforms
+		radius := math.Sqrt(-2 * math.Log(1-uniform(even)))
+		sin, cos := math.Sincos(2 * math.Pi * uniform(even+1))
+		if at+i != even {
+			dst[i] = radius * sin
+			continue
+		}
+		dst[i] = radius * cos
+		if i+1 < len(dst) {
+			i++
+			dst[i] = radius * sin
+		}
+	}
 }
 
 // Mix derives a seed from several numbers, so that neighbouring numbers give unrelated streams.

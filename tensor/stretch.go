@@ -45,6 +45,21 @@ func (s Stretch) Set(values []float64) {
 	native.MixNarrow(s.Data, int(s.DType), values)
 }
 
+// SetFolded writes elements at to at+n of w + scale·b a, n being s's length: w are just these elements, b [rows, rank] and
+// a [rank, cols] are whole, flattened. s is float64 where w is, else float32, and neither shares memory with the other.
+// Which stretch an element comes in does not change it.
+func (s Stretch) SetFolded(w Stretch, b, a []float32, rank int, scale float64, at int) {
+	cols := len(a) / rank
+	to := w.DType
+	if to.Size() < Float32.Size() {
+		to = Float32
+	}
+	if n := s.Numel(); s.DType != to || w.Numel() != n || len(a) != rank*cols || at < 0 || at+n > len(b)/rank*cols {
+		panic(&Error{Op: "fold", Shapes: [][]int{{n}, {w.Numel()}, {len(b)}, {len(a)}}, Msg: "stretches and matrices do not fit"})
+	}
+	native.MixFold(s.Data, w.Data, int(w.DType), b, a, rank, cols, scale, at, s.Numel())
+}
+
 // LincombStretch is Lincomb for stretches.
 func LincombStretch(dst Stretch, src []Stretch, weights []float64) {
 	const op = "linear combination"
@@ -92,7 +107,26 @@ func AddConsensus(dst []float64, tau [][]float64, weights []float64, how Votes, 
 	native.MixConsensus(dst, tau, weights, int(how), lambda)
 }
 
-// Trim clears the entries of tau whose magnitude, the bits of their absolute value in float32, is below least, and those
+// Two steps count magnitudes, the bits of an absolute value in float32: by their upper bits, which leave out the sign and
+// are MagnitudeHigh many, and then by the lower ones of those that agree in the upper.
+const (
+	MagnitudeHigh = 1 << 16
+	MagnitudeLow  = 1 << 15
+)
+
+// CountHigh adds to counts, of MagnitudeHigh bins, how many entries of tau have each upper part of a magnitude.
+func CountHigh(counts []int, tau []float64) { native.MixCount(counts[:MagnitudeHigh], tau, -1) }
+
+// CountLow adds to counts, of MagnitudeLow bins, how many entries of tau have each lower part of a magnitude whose upper
+// part is high.
+func CountLow(counts []int, tau []float64, high int) {
+	native.MixCount(counts[:MagnitudeLow], tau, high)
+}
+
+// CountEqual is how many entries of tau have just that magnitude.
+func CountEqual(tau []float64, magnitude uint32) int { return native.MixEquals(tau, magnitude) }
+
+// Trim clears the entries of tau whose magnitude is below least, and those
 // of just that magnitude but for what lies before entry equals.
 func Trim(tau []float64, least uint32, equals int) { native.MixTrim(tau, least, equals) }
 

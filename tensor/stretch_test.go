@@ -188,3 +188,75 @@ func elected(w, v []float64, how tensor.Votes) float64 {
 	}
 	return total
 }
+
+// What matrix products do to a whole weight, SetFolded does to any stretch of it.
+func TestSetFolded(t *testing.T) {
+	const rows, cols, rank = 37, 1500, 16
+	run(t, func() {
+		b, a := tensor.Randn(1, rows, rank), tensor.Randn(2, rank, cols)
+		for _, d := range floatTypes {
+			w := tensor.Randn(3, rows, cols).To(d)
+			to := tensor.Float32
+			if d == tensor.Float64 {
+				to = d
+			}
+			want := w.To(to).Add(b.Matmul(a).MulScalar(.3)).Bytes()
+			all, got := tensor.Stretch{Data: w.Bytes(), DType: d}, tensor.Stretch{Data: make([]byte, len(want)), DType: to}
+			for at := 0; at < rows*cols; at += 4001 {
+				n := min(4001, rows*cols-at)
+				got.From(at, n).SetFolded(all.From(at, n), b.Float32s(), a.Float32s(), rank, .3, at)
+			}
+			require.Equal(t, want, got.Data, d)
+			require.Panics(t, func() { got.SetFolded(all, b.Float32s(), a.Float32s(), rank, .3, 1) }, "beyond the end")
+		}
+	})
+}
+
+func TestCounts(t *testing.T) {
+	tau := normals(5, 3001)
+	high, low := make([]int, tensor.MagnitudeHigh), make([]int, tensor.MagnitudeLow)
+	wantHigh, wantLow := make([]int, tensor.MagnitudeHigh), make([]int, tensor.MagnitudeLow)
+	of := func(v float64) int { return int(math.Float32bits(float32(math.Abs(v)))) }
+	first, equal := of(tau[0]), 0
+	for _, v := range tau {
+		wantHigh[of(v)/tensor.MagnitudeLow]++
+		if of(v)/tensor.MagnitudeLow == first/tensor.MagnitudeLow {
+			wantLow[of(v)%tensor.MagnitudeLow]++
+		}
+		if of(v) == first {
+			equal++
+		}
+	}
+	tensor.CountHigh(high, tau[:1000])
+	tensor.CountHigh(high, tau[1000:])
+	tensor.CountLow(low, tau, first/tensor.MagnitudeLow)
+	assert.Equal(t, wantHigh, high)
+	assert.Equal(t, wantLow, low)
+	assert.Equal(t, equal, tensor.CountEqual(tau, uint32(first)))
+}
+
+func TestNormalsAt(t *testing.T) {
+	const n = 100001
+	all := make([]float64, n)
+	tensor.NormalsAt(all, tensor.Mix(1), 0)
+	for _, at := range []int{0, 1, 4, 777} { // odd and even
+		part := make([]float64, 9)
+		tensor.NormalsAt(part, tensor.Mix(1), at)
+		require.Equal(t, all[at:at+9], part, "%d", at)
+	}
+	var moments [4]float64
+	within := 0.0
+	for _, v := range all {
+		for k := range moments {
+			moments[k] += math.Pow(v, float64(k+1)) / n
+		}
+		if math.Abs(v) < 1 {
+			within += 1. / n
+		}
+	}
+	for k, want := range []float64{0, 1, 0, 3} {
+		assert.InDelta(t, want, moments[k], .06, "moment %d", k+1)
+	}
+	assert.InDelta(t, .6827, within, .01)
+	assert.InDelta(t, 0, tensor.Dot(all[1:], all[:n-1])/n, .02, "neighbours are independent")
+}

@@ -3,7 +3,8 @@
 //
 // A multiply and an add are never made one rounding (fp-contract): each instruction set gives the same bits, and the
 // same as Go.
-#pragma GCC optimize("O3", "fp-contract=off")
+// Nothing here traps, so what a lane does not take may be computed in it.
+#pragma GCC optimize("O3", "fp-contract=off", "no-trapping-math")
 #include "mix.h"
 
 #include <algorithm>
@@ -77,6 +78,27 @@ SN_INLINE void less(double* out, const T* x, const double* base, int64_t n) {
   for (int64_t j = 0; j < n; j++) out[j] = widen(x[j]) - base[j];
 }
 
+// magnitude is the bits of a float without sign.
+SN_INLINE uint32_t magnitude(double v) {
+  float f = static_cast<float>(v);
+  uint32_t m;
+  memcpy(&m, &f, sizeof m);
+  return m & 0x7fffffff;
+}
+
+// fold adds scale times cols from of row b of a product to m elements; each sum is a chain of fused multiply-adds, as
+// matrix products of so few terms are.
+template <class T, class O>
+SN_INLINE void fold(O* out, const T* w, const float* b, const float* a, int rank, int64_t cols, float scale, int64_t m) {
+  float sum[block];
+  memset(sum, 0, sizeof sum);
+  for (int k = 0; k < rank; k++) {
+    const float* row = a + k * cols;
+    for (int64_t j = 0; j < m; j++) sum[j] = __builtin_fmaf(b[k], row[j], sum[j]);
+  }
+  for (int64_t j = 0; j < m; j++) out[j] = static_cast<O>(widen(w[j])) + static_cast<O>(sum[j] * scale);
+}
+
 // finite tells whether no exponent is all ones.
 template <class U>
 SN_INLINE int finite(const U* x, int64_t n, U exponent) {
@@ -90,6 +112,15 @@ SN_INLINE void convert(T* out, const double* x, int64_t n) {
   for (int64_t j = 0; j < n; j++) narrow(x[j], out + j);
 }
 
+// masked is v where all bits of a mask are set and 0 where none is: compilers make branches of the other way to say it.
+SN_INLINE double masked(double v, uint64_t mask) {
+  uint64_t u;
+  memcpy(&u, &v, sizeof u);
+  u &= mask;
+  memcpy(&v, &u, sizeof v);
+  return v;
+}
+
 // elect leaves in sum the total of the entries that have the sign of all entries' sum, or their mean.
 SN_INLINE void elect(double* sum, const double* const* tau, const double* weights, int members, int64_t from, int64_t m, int mean) {
   double total[block], share[block];
@@ -100,9 +131,9 @@ SN_INLINE void elect(double* sum, const double* const* tau, const double* weight
     double w = weights[k];
     for (int64_t j = 0; j < m; j++) {
       double v = w * t[j];
-      bool agrees = (v > 0 && sum[j] >= 0) || (v < 0 && !(sum[j] >= 0));
-      total[j] += agrees ? v : 0;
-      share[j] += agrees ? w : 0;
+      uint64_t agrees = -static_cast<uint64_t>((sum[j] >= 0 ? v : -v) > 0);
+      total[j] += masked(v, agrees);
+      share[j] += masked(w, agrees);
     }
   }
   for (int64_t j = 0; j < m; j++) sum[j] = mean && share[j] != 0 ? total[j] / share[j] : total[j];
@@ -175,6 +206,48 @@ SN_KERNEL void sn_mix_narrow(void* out, int type, const double* x, int64_t n) {
   }
 }
 
+SN_KERNEL void sn_mix_fold(void* out, const void* w, int type, const float* b, const float* a, int rank, int64_t cols,
+                           float scale, int64_t at, int64_t n) {
+  for (int64_t i = 0, m; i < n; i += m) {
+    int64_t row = (at + i) / cols, col = (at + i) % cols;
+    m = std::min({block, n - i, cols - col});
+    const float* x = b + row * rank;
+    const float* y = a + col;
+    switch (type) {
+      case F16: fold(static_cast<float*>(out) + i, static_cast<const half*>(w) + i, x, y, rank, cols, scale, m); break;
+      case F32: fold(static_cast<float*>(out) + i, static_cast<const float*>(w) + i, x, y, rank, cols, scale, m); break;
+      case F64: fold(static_cast<double*>(out) + i, static_cast<const double*>(w) + i, x, y, rank, cols, scale, m); break;
+      case BF16: fold(static_cast<float*>(out) + i, static_cast<const bf16*>(w) + i, x, y, rank, cols, scale, m); break;
+    }
+  }
+}
+
+SN_KERNEL void sn_mix_count(int64_t* counts, const double* tau, int64_t high, int64_t n) {
+  constexpr int low = 15;
+  constexpr int64_t few = 64;  // looked at together: most such runs hold no entry of one bin
+  uint32_t m[few], want = static_cast<uint32_t>(high);
+  for (int64_t i = 0; i < n; i += few) {
+    int64_t now = std::min(few, n - i);
+    uint32_t any = 0;
+    for (int64_t j = 0; j < now; j++) {
+      m[j] = magnitude(tau[i + j]);
+      any |= static_cast<uint32_t>(m[j] >> low == want);
+    }
+    if (high < 0) {
+      for (int64_t j = 0; j < now; j++) counts[m[j] >> low]++;
+    } else if (any) {
+      for (int64_t j = 0; j < now; j++)
+        if (m[j] >> low == want) counts[m[j] & ((1 << low) - 1)]++;
+    }
+  }
+}
+
+SN_KERNEL int64_t sn_mix_equals(const double* tau, uint32_t least, int64_t n) {
+  int64_t equals = 0;
+  for (int64_t j = 0; j < n; j++) equals += magnitude(tau[j]) == least;
+  return equals;
+}
+
 SN_KERNEL void sn_mix_consensus(double* out, const double* const* tau, const double* weights, int members, int how, double lambda,
                                 int64_t n) {
   double sum[block];
@@ -193,10 +266,7 @@ SN_KERNEL void sn_mix_consensus(double* out, const double* const* tau, const dou
 
 SN_KERNEL void sn_mix_trim(double* tau, uint32_t least, int64_t equals, int64_t n) {
   for (int64_t j = 0; j < n; j++) {
-    float f = static_cast<float>(tau[j]);
-    uint32_t m;
-    memcpy(&m, &f, sizeof m);
-    m &= 0x7fffffff;
+    uint32_t m = magnitude(tau[j]);
     tau[j] = m > least || (m == least && j < equals) ? tau[j] : 0;
   }
 }

@@ -78,6 +78,29 @@ func MixConsensus(dst []float64, tau [][]float64, weights []float64, how int, la
 	C.sn_mix_consensus(doubles(dst), &at[0], doubles(weights), C.int(len(tau)), C.int(how), C.double(lambda), C.int64_t(len(dst)))
 }
 
+// MixFold adds a product of two matrices to a stretch; see mix.h.
+func MixFold(dst, src []byte, dtype int, b, a []float32, rank, cols int, scale float64, at, n int) {
+	if n > 0 {
+		C.sn_mix_fold(unsafe.Pointer(&dst[0]), unsafe.Pointer(&src[0]), C.int(dtype), (*C.float)(unsafe.Pointer(&b[0])),
+			(*C.float)(unsafe.Pointer(&a[0])), C.int(rank), C.int64_t(cols), C.float(scale), C.int64_t(at), C.int64_t(n))
+	}
+}
+
+// MixCount counts magnitudes; see mix.h.
+func MixCount(counts []int, tau []float64, high int) {
+	if len(tau) > 0 {
+		C.sn_mix_count((*C.int64_t)(unsafe.Pointer(&counts[0])), doubles(tau), C.int64_t(high), C.int64_t(len(tau)))
+	}
+}
+
+// MixEquals is how many entries have a magnitude.
+func MixEquals(tau []float64, least uint32) int {
+	if len(tau) == 0 {
+		return 0
+	}
+	return int(C.sn_mix_equals(doubles(tau), C.uint32_t(least), C.int64_t(len(tau))))
+}
+
 // MixTrim clears what lies below a magnitude; see mix.h.
 func MixTrim(tau []float64, least uint32, equals int) {
 	if len(tau) > 0 {
