@@ -58,6 +58,7 @@ func compute(b *Base, fn func(opt models.Options) error) error {
 	}
 	return tensor.Run(func() error {
 		if b.Threads > 0 {
+			defer tensor.SetThreads(tensor.Threads()) // a later stage of this process has its own
 			tensor.SetThreads(b.Threads)
 		}
 		return fn(models.Options{DType: dtype, Device: dev})
@@ -80,6 +81,7 @@ func (t *Training) trained(opt models.Options) models.Options {
 type runFolder struct {
 	dir  string
 	opts any
+	base *Base // of opts
 	lock *runlock.Lock
 	pins []pinnedFile // of its frozen models
 }
@@ -101,8 +103,8 @@ func openRun(t *Training, opts any, dir string, frozen ...frozenInput) (*runFold
 	if err != nil {
 		return nil, err
 	}
-	r := &runFolder{dir: t.Out, opts: opts, lock: lock}
-	if err := errors.Join(sameRun(r.path(checkpoint.RunFile), opts), sameKernels(r.path(kernelsFile))); err != nil {
+	r := &runFolder{dir: t.Out, opts: opts, base: &t.Base, lock: lock}
+	if err := errors.Join(sameRun(r.path(checkpoint.RunFile), opts), sameKernels(r.path(kernelsFile), &t.Base)); err != nil {
 		r.close()
 		return nil, err
 	}
@@ -137,7 +139,7 @@ func (r *runFolder) begin() error {
 	if err := checkpoint.WriteFileAtomic(r.path(checkpoint.RunFile), options.Dump(r.opts)); err != nil {
 		return err
 	}
-	if err := writeKernels(r.path(kernelsFile)); err != nil {
+	if err := writeKernels(r.path(kernelsFile), r.base); err != nil {
 		return err
 	}
 	for _, f := range r.pins {

@@ -4,8 +4,10 @@ package job
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
+	"runtime"
 	"time"
 
 	"salsa/internal/checkpoint"
@@ -13,27 +15,37 @@ import (
 	"salsa/tensor"
 )
 
-// kernelsFile of a run folder names the kernels that the run began with: others round differently, and a resumed run
-// would no longer equal a straight one.
+// kernelsFile of a run folder names the kernels that the run began with, and on how many threads: others round
+// differently, as MKL does in fp32 when it shares a sum out among other threads, and a resumed run would no longer equal a
+// straight one.
 const kernelsFile = "kernels.json"
 
 // kernels is the content of kernelsFile.
 type kernels struct {
-	GEMM string `json:"gemm"` // see tensor.GEMM
+	GEMM    string `json:"gemm"`    // see tensor.GEMM
+	Threads int    `json:"threads"` // 0 in folders of versions that did not note it
 }
 
 // writeKernels says in a run folder what this process computes with.
-func writeKernels(path string) error {
-	raw, err := json.Marshal(kernels{GEMM: tensor.GEMM()})
+func writeKernels(path string, b *Base) error {
+	raw, err := json.Marshal(kernels{GEMM: tensor.GEMM(), Threads: threads(b)})
 	if err != nil {
 		return err
 	}
 	return checkpoint.WriteFileAtomic(path, append(raw, '\n'))
 }
 
-// sameKernels makes this process compute with the kernels of a run folder's file, or refuses. Without the file, which
-// a new run does not have yet, everything stays.
-func sameKernels(path string) error {
+// threads is how many threads of the CPU an op of the job may use.
+func threads(b *Base) int {
+	if b.Threads > 0 {
+		return b.Threads
+	}
+	return tensor.Threads()
+}
+
+// sameKernels makes this process compute with the kernels and, unless --threads says otherwise, the threads of a run
+// folder's file, or refuses. Without the file, which a new run does not have yet, everything stays.
+func sameKernels(path string, b *Base) error {
 	raw, err := os.ReadFile(path)
 	if os.IsNotExist(err) {
 		return nil
@@ -48,7 +60,25 @@ func sameKernels(path string) error {
 	if err := tensor.ChooseGEMM(k.GEMM); err != nil {
 		return fault.Inputf("%s: the run was started with matrix products by %s, and here %w; resume it where they are, or use another --out", path, k.GEMM, err)
 	}
+	b.Threads = sameThreads(path, k.Threads, b)
 	return nil
+}
+
+// sameThreads returns --threads for a run that began with so many, and says when the run will not end with the bytes of
+// an undisturbed one.
+func sameThreads(path string, began int, b *Base) int {
+	switch now := threads(b); {
+	case began == 0 || began == now:
+		return b.Threads
+	case b.Threads == 0 && began <= runtime.NumCPU():
+		return began
+	default:
+		if !b.Quiet {
+			fmt.Fprintf(os.Stderr, "salsa: note: %s: the run was started with %d threads and goes on with %d, which round sums otherwise; --threads %d ends with the bytes of an undisturbed run\n",
+				path, began, now, began)
+		}
+		return b.Threads
+	}
 }
 
 // Products is what doctor finds of fp32 matrix products on the CPU.

@@ -3,27 +3,32 @@ package job
 // A run keeps its kernels, and doctor's product is held to float64.
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"salsa/internal/fault"
+	"salsa/models"
 	"salsa/tensor"
 	"salsa/tensor/tensortest"
 )
 
 func TestARunKeepsItsKernels(t *testing.T) {
 	path := filepath.Join(t.TempDir(), kernelsFile)
-	require.NoError(t, sameKernels(path), "a new run has no file yet")
+	b := &Base{Quiet: true}
+	require.NoError(t, sameKernels(path, b), "a new run has no file yet")
 	tensortest.Run(t, func() { tensor.Randn(1, 64, 64).Matmul(tensor.Randn(2, 64, 64)) }) // the choice is made
-	require.NoError(t, writeKernels(path))
-	require.NoError(t, sameKernels(path))
+	require.NoError(t, writeKernels(path, b))
+	require.NoError(t, sameKernels(path, b))
 	raw, err := os.ReadFile(path)
 	require.NoError(t, err)
-	assert.JSONEq(t, `{"gemm":"`+tensor.GEMM()+`"}`, string(raw))
+	assert.JSONEq(t, `{"gemm":"`+tensor.GEMM()+`","threads":`+strconv.Itoa(tensor.Threads())+`}`, string(raw))
 
 	other := map[string]string{tensor.GEMMMKL: tensor.GEMMAVX512, tensor.GEMMAVX512: tensor.GEMMMKL}[tensor.GEMM()]
 	for content, says := range map[string]string{
@@ -32,10 +37,41 @@ func TestARunKeepsItsKernels(t *testing.T) {
 		`{`:                        "remove the file to resume",
 	} {
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
-		err := sameKernels(path)
+		err := sameKernels(path, b)
 		require.ErrorContains(t, err, says)
 		assert.Equal(t, fault.ExitInput, fault.ExitCode(err))
 	}
+}
+
+func TestARunKeepsItsThreads(t *testing.T) {
+	path := filepath.Join(t.TempDir(), kernelsFile)
+	kept := func(began int) int { // --threads stays 0 where that is the same
+		if began == tensor.Threads() {
+			return 0
+		}
+		return began
+	}
+	cores := runtime.NumCPU()
+	for _, c := range []struct{ began, given, want int }{
+		{began: cores, want: kept(cores)}, {began: 1, want: kept(1)}, {began: 1, given: 3, want: 3}, {began: cores + 1}, {began: 0},
+	} {
+		require.NoError(t, os.WriteFile(path, fmt.Appendf(nil, `{"gemm":%q,"threads":%d}`, tensor.GEMM(), c.began), 0o644))
+		b := &Base{Quiet: true, Threads: c.given}
+		require.NoError(t, sameKernels(path, b))
+		assert.Equal(t, c.want, b.Threads, "%+v", c)
+	}
+}
+
+// The threads of one stage of a recipe are not those of the next: whether the first is skipped must not matter.
+func TestThreadsEndWithTheJob(t *testing.T) {
+	whole := tensor.Threads()
+	for _, given := range []int{0, whole + 2, 0} {
+		require.NoError(t, compute(&Base{Device: "cpu", DType: "float32", Threads: given}, func(models.Options) error {
+			assert.Equal(t, max(whole, given), tensor.Threads())
+			return nil
+		}))
+	}
+	assert.Equal(t, whole, tensor.Threads())
 }
 
 func TestProductsAreFp32(t *testing.T) {
