@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strings"
 
 	"salsa/internal/job"
 	"salsa/internal/options"
@@ -23,7 +24,7 @@ func newJobCmd[T any](cmd *cobra.Command, defaults func() T, run func(ctx contex
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var scalars map[string]float64
-		err := job.Profiled(&o, func() (err error) {
+		err := job.Perform(cmd.Context(), &o, givenTo(cmd), func() (err error) {
 			scalars, err = run(cmd.Context(), &o)
 			return err
 		})
@@ -37,6 +38,11 @@ func newJobCmd[T any](cmd *cobra.Command, defaults func() T, run func(ctx contex
 	}
 	options.Bind(cmd.Flags(), &o)
 	return cmd
+}
+
+// givenTo tells of a key whether its flag was given.
+func givenTo(cmd *cobra.Command) func(key string) bool {
+	return func(key string) bool { return cmd.Flags().Changed(strings.ReplaceAll(key, "_", "-")) }
 }
 
 // noArguments refuses arguments of a command whose inputs are all flags.

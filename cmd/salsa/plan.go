@@ -48,16 +48,27 @@ func plannedKinds() []plannedKind {
 }
 
 func planOf[T any](name string, defaults func() T, plan func(context.Context, *T) (*job.Plan, error)) plannedKind {
-	return plannedKind{name, planCmd(name, defaults, plan),
-		func(o any) (*job.Plan, error) { return plan(context.Background(), o.(*T)) }}
+	return plannedKind{name, planCmd(name, defaults, plan), func(o any) (*job.Plan, error) {
+		if err := job.FitMemory(context.Background(), o, nil); err != nil {
+			return nil, err
+		}
+		return plan(context.Background(), o.(*T))
+	}}
 }
 
 // planCmd plans the command called name. It writes nothing, so --out need not be given; without --data rows are
 // taken to be as long as they may be.
 func planCmd[T any](name string, defaults func() T, plan func(context.Context, *T) (*job.Plan, error)) *cobra.Command {
-	return newShowCmd(&cobra.Command{
+	cmd := &cobra.Command{
 		Use:   name,
 		Short: "Predict the memory of salsa " + name,
-		Long:  "Takes the flags of salsa " + name + ". Without --data all rows are taken to be as long as --max-length and the context allow.",
-	}, defaults, plan, "out", "data")
+		Long: "Takes the flags of salsa " + name + ". Without --data all rows are taken to be as long as --max-length and the context allow.\n" +
+			"With --memory-budget it is the plan of the run that fits.",
+	}
+	return newShowCmd(cmd, defaults, func(ctx context.Context, o *T) (*job.Plan, error) {
+		if err := job.FitMemory(ctx, o, givenTo(cmd)); err != nil {
+			return nil, err
+		}
+		return plan(ctx, o)
+	}, "out", "data")
 }

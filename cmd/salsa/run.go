@@ -66,7 +66,7 @@ func runRecipe(cmd *cobra.Command, path string, f runFlags, kinds map[string]sta
 	if err != nil {
 		return err
 	}
-	if err := checkProfiles(plan); err != nil {
+	if err := errors.Join(checkProfiles(plan), checkBudgets(plan)); err != nil {
 		return err
 	}
 	runner := &recipe.Runner{

@@ -84,7 +84,7 @@ func execStage(kinds map[string]stageKind) func(context.Context, *recipe.Stage, 
 				return err
 			}
 		}
-		return job.Profiled(s.Options, func() error { return k.run(ctx, s.Options) })
+		return job.Perform(ctx, s.Options, nil, func() error { return k.run(ctx, s.Options) })
 	}
 }
 
@@ -101,6 +101,20 @@ func checkProfiles(plan *recipe.Plan) error {
 				s.Where, other, s.Name, dir, s.Name)
 		}
 		stages[filepath.Clean(dir)] = s.Name
+	}
+	return nil
+}
+
+// checkBudgets refuses a stage whose memory budget is no size.
+func checkBudgets(plan *recipe.Plan) error {
+	for _, s := range plan.Stages {
+		text, _ := options.Of(s.Options).Get("memory_budget") // "" of a kind that has none too
+		if text == "" {
+			continue
+		}
+		if _, err := job.ParseSize(text); err != nil {
+			return fault.Inputf("%s: stage %s: %w", s.Where, s.Name, err)
+		}
 	}
 	return nil
 }

@@ -26,6 +26,14 @@ type Base struct {
 	JSON    bool   `yaml:"json" help:"end with one line of JSON on standard output: the final metrics" hash:"-"`
 	Quiet   bool   `yaml:"quiet" help:"no progress on standard error" hash:"-"`
 	Profile string `yaml:"profile" arg:"DIR" help:"write where the time goes into this folder, such as OUT/profile: phases.md, phases.json, timeline.json for ui.perfetto.dev, and Go's cpu.pprof, heap.pprof and trace.out" hash:"-"`
+
+	measured map[string]lengths // of the data that plans have read, while several are made of one run; nil: none is
+}
+
+// remember lets plans of these options read each data set once, until forget is called.
+func (b *Base) remember() (forget func()) {
+	b.measured = map[string]lengths{}
+	return func() { b.measured = nil }
 }
 
 func defaultBase() Base { return Base{Device: "auto", DType: "float32"} }
@@ -39,6 +47,7 @@ type Training struct {
 	Overlong              string `yaml:"overlong" enum:"error,drop,truncate-left,truncate-right" help:"what happens to rows that are longer"`
 	Empty                 string `yaml:"empty" enum:"error,drop,keep" help:"what happens to empty completions; keep: their eos alone is the target"`
 	GradientCheckpointing bool   `yaml:"gradient_checkpointing" help:"recompute layers in the backward pass: less memory, a third more time"`
+	MemoryBudget          string `yaml:"memory_budget" arg:"SIZE" help:"most memory that the run is planned to take, such as 2GB (on a GPU, of it): gradient checkpointing comes on and the micro-batch is halved until the plan fits; neither is touched if you give it" hash:"-"`
 	LoRA                  `group:"LoRA"`
 }
 

@@ -61,6 +61,8 @@ type planner struct {
 	elem int64 // bytes of a weight in memory
 	cpu  bool
 
+	measured map[string]lengths // Base's
+
 	stored int64 // largest file of weights that is converted while it is loaded
 }
 
@@ -69,7 +71,7 @@ func newPlanner(command string, b *Base) (*planner, error) {
 	if err != nil {
 		return nil, fault.Inputf("--dtype: %w", err)
 	}
-	p := &planner{elem: int64(d.Size())}
+	p := &planner{elem: int64(d.Size()), measured: b.measured}
 	if !strings.HasPrefix(b.Device, "cuda") { // a plan for a GPU needs none
 		dev, err := tensor.OpenDevice(b.Device)
 		if err != nil {

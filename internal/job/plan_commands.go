@@ -6,6 +6,7 @@ package job
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"salsa/data"
@@ -94,11 +95,18 @@ func longest[T data.Example | data.Pair | data.Prompt](p *planner, d *Data, limi
 	if len(d.Data) == 0 {
 		return lengths{most: int64(limit)}, nil
 	}
-	rows, _, err := encoded(d, "rows", false, f)
-	if err != nil {
-		return lengths{}, err
+	key := fmt.Sprint(reflect.TypeFor[T](), d.Data, limit)
+	of, known := p.measured[key]
+	if !known {
+		rows, _, err := encoded(d, "rows", false, f)
+		if err != nil {
+			return lengths{}, err
+		}
+		of = lengthsOf(rows, size)
 	}
-	of := lengthsOf(rows, size)
+	if p.measured != nil {
+		p.measured[key] = of
+	}
 	if of.most == 0 {
 		return of, fault.Inputf("%s: no row is left after encoding; check --max-length and --overlong", strings.Join(d.Data, ", "))
 	}

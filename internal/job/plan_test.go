@@ -86,12 +86,20 @@ func planJobs(dir string) map[string]planJob {
 		o.Model, o.Data.Data, o.MaxSteps, o.BatchSize = at("lm"), []string{at("rows.jsonl")}, 2, 16
 		base(&o.Training, name)
 		change(&o)
-		jobs[name] = planJob{func() (*job.Plan, error) { return job.PlanSFT(ctx, &o) }, func() (map[string]float64, error) { return job.SFT(ctx, &o) }}
+		jobs[name] = planJob{func() (*job.Plan, error) { return job.PlanSFT(ctx, &o) }, func() (scalars map[string]float64, err error) {
+			err = job.Perform(ctx, &o, nil, func() (err error) {
+				scalars, err = job.SFT(ctx, &o)
+				return err
+			})
+			return scalars, err
+		}}
 	}
 	sft("sft", func(*job.SFTOptions) {})
 	sft("sft-micro", func(o *job.SFTOptions) { o.MicroBatchSize = 4 })
 	sft("sft-checkpointed", func(o *job.SFTOptions) { o.GradientCheckpointing = true })
 	sft("sft-bfloat16", func(o *job.SFTOptions) { o.DType = "bfloat16" })
+	sft("sft-once", func(o *job.SFTOptions) { o.MaxSteps = 1 })
+	sft("sft-budget", func(o *job.SFTOptions) { o.MaxSteps, o.MemoryBudget = 1, "320MiB" })
 
 	r := job.DefaultReward()
 	r.Model, r.Data.Data, r.MaxSteps, r.BatchSize = at("lm"), []string{at("pairs.jsonl")}, 2, 12
@@ -115,9 +123,25 @@ func TestPlanChild(t *testing.T) {
 	}
 	scalars, err := planJobs(dir)[name].run()
 	require.NoError(t, err)
-	raw, err := json.Marshal(scalars["peak_rss_mb"])
+	raw, err := json.Marshal(measurement{scalars["peak_rss_mb"], scalars["loss"]})
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "peak"), raw, 0o644))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "measured"), raw, 0o644))
+}
+
+// measurement is what a run in a process of its own took, in MB, and its last loss.
+type measurement struct{ Peak, Loss float64 }
+
+// measure makes the named run of the world dir.
+func measure(t *testing.T, dir, name string) (m measurement) {
+	t.Helper()
+	child := exec.Command(os.Args[0], "-test.run=^TestPlanChild$")
+	child.Env = append(os.Environ(), "SALSA_PLAN_JOB="+name, "SALSA_PLAN_DIR="+dir, "OMP_NUM_THREADS=1")
+	out, err := child.CombinedOutput()
+	require.NoError(t, err, string(out))
+	raw, err := os.ReadFile(filepath.Join(dir, "measured"))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(raw, &m))
+	return m
 }
 
 // planFactor is by how much prediction and measurement may differ, either way.
@@ -139,14 +163,7 @@ func measurePlans(t *testing.T, dir string, names ...string) {
 	for _, name := range names {
 		plan, err := planJobs(dir)[name].plan()
 		require.NoError(t, err)
-		child := exec.Command(os.Args[0], "-test.run=^TestPlanChild$")
-		child.Env = append(os.Environ(), "SALSA_PLAN_JOB="+name, "SALSA_PLAN_DIR="+dir, "OMP_NUM_THREADS=1")
-		out, err := child.CombinedOutput()
-		require.NoError(t, err, string(out))
-		raw, err := os.ReadFile(filepath.Join(dir, "peak"))
-		require.NoError(t, err)
-		var measured float64
-		require.NoError(t, json.Unmarshal(raw, &measured))
+		measured := measure(t, dir, name).Peak
 		predicted := float64(plan.Peak) / (1 << 20)
 		t.Logf("%-6s predicted %4.0f MiB (%s), measured %4.0f MiB", name, predicted, plan.PeakPhase, measured)
 		assert.Less(t, predicted, measured*planFactor, name)
