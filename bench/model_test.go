@@ -136,8 +136,8 @@ func trainSteps(b *testing.B, config string, batch, time int) error {
 		tensor.Backward(tensor.LinearLogProbLoss(h, m.HeadWeight(), next, 1, 0, func(_, _ int, s tensor.TargetScores) tensor.Tensor {
 			return s.LogP.Sum().MulScalar(-scale)
 		}))
-		tensor.ClipGrads(weights, 1)
-		if err := adam.Step(1e-5); err != nil {
+		norm := tensor.GradNorm(weights)
+		if err := adam.Step(1e-5, optim.ClipFactor(norm, 1)); err != nil {
 			stepErr = err
 		}
 		tensor.ZeroGrads(weights)

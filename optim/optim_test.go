@@ -90,7 +90,7 @@ func TestAdamWFollowsItsDefinition(t *testing.T) {
 		for s := range 50 {
 			lr := 1e-2 / float64(s+1)
 			setGrad(t, w, gradient(s, len(start)))
-			require.NoError(t, o.Step(lr))
+			require.NoError(t, o.Step(lr, 1))
 			want.take(gradient(s, len(start)), lr, hyper)
 			assert.InDeltaSlice(t, want.w, w.Float64s(), 2e-6, "step %d", s)
 		}
@@ -110,7 +110,7 @@ func TestAdamWMasterWeights(t *testing.T) {
 			for range 400 {
 				g := gradient(0, len(start)) // always the same way
 				setGrad(t, w, g)
-				require.NoError(t, o.Step(1e-4))
+				require.NoError(t, o.Step(1e-4, 1))
 				want.take(g, 1e-4, hyper)
 			}
 			assert.Equal(t, d, w.DType())
@@ -131,12 +131,12 @@ func TestAdamWLeavesParametersWithoutGradient(t *testing.T) {
 			defer o.Close()
 			for range 3 {
 				setGrad(t, a, []float64{1, -1})
-				require.NoError(t, o.Step(.125))
+				require.NoError(t, o.Step(.125, 1))
 			}
 			assert.NotEqual(t, []float64{1, 2}, a.Float64s())
 			assert.Equal(t, []float64{3}, b.Float64s())
 			setGrad(t, b, []float64{1})
-			require.NoError(t, o.Step(.125)) // its first step: m/√v = 1
+			require.NoError(t, o.Step(.125, 1)) // its first step: m/√v = 1
 			assert.InDelta(t, 3-.125*.5*3-.125, b.Float64s()[0], 1e-2)
 			require.Len(t, o.Tensors(), 2)
 		})
@@ -158,7 +158,7 @@ func TestAdamWStateRoundTrip(t *testing.T) {
 					middle = straight.Float64s()
 				}
 				setGrad(t, straight, gradient(s, 3))
-				require.NoError(t, o.Step(1e-3))
+				require.NoError(t, o.Step(1e-3, 1))
 			}
 			resumed := param(middle, d)
 			again := optim.NewAdamW(params(&resumed), hyper)
@@ -166,7 +166,7 @@ func TestAdamWStateRoundTrip(t *testing.T) {
 			require.NoError(t, again.Load(path))
 			for s := 6; s < 10; s++ {
 				setGrad(t, resumed, gradient(s, 3))
-				require.NoError(t, again.Step(1e-3))
+				require.NoError(t, again.Step(1e-3, 1))
 			}
 			assert.Equal(t, straight.Bytes(), resumed.Bytes(), d)
 			second := filepath.Join(t.TempDir(), "again.safetensors")
@@ -196,7 +196,7 @@ func TestAdamWLoadRefuses(t *testing.T) {
 		o := optim.NewAdamW(params(&a), hyper)
 		defer o.Close()
 		setGrad(t, a, []float64{1, 1})
-		require.NoError(t, o.Step(1e-3))
+		require.NoError(t, o.Step(1e-3, 1))
 		require.NoError(t, o.Save(filepath.Join(dir, "before")))
 		before, err := os.ReadFile(filepath.Join(dir, "before"))
 		require.NoError(t, err)

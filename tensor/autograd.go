@@ -127,33 +127,3 @@ func ZeroGrads(params []Tensor) {
 		panic(opError("zero grads", err.Error(), nil))
 	}
 }
-
-// ClipGrads scales the gradients of params to a global L2 norm of at most maxNorm and returns the norm before;
-// maxNorm <= 0 only measures. A norm that is not finite changes nothing.
-func ClipGrads(params []Tensor, maxNorm float64) float64 {
-	if len(params) == 0 {
-		return 0
-	}
-	total, err := native.Clip(handles("clip grads", params), maxNorm)
-	if err != nil {
-		panic(opError("clip grads", err.Error(), nil))
-	}
-	return total
-}
-
-// AdamWHyper are the settings of one AdamW step.
-type AdamWHyper struct{ LR, Beta1, Beta2, WeightDecay, Eps float64 }
-
-// AdamWStep updates params in place from grads with moments m and v and fp32 scalar step counts, one of each per
-// parameter (Loshchilov & Hutter, arXiv 1711.05101).
-func AdamWStep(params, grads, m, v, steps []Tensor, h AdamWHyper) {
-	if len(params) == 0 {
-		return
-	}
-	const op = "adamw"
-	err := native.AdamW(handles(op, params), handles(op, grads), handles(op, m), handles(op, v), handles(op, steps),
-		h.LR, h.Beta1, h.Beta2, h.WeightDecay, h.Eps)
-	if err != nil {
-		panic(opError(op, err.Error(), nil))
-	}
-}

@@ -44,6 +44,7 @@ type DType int
 // Element types that models and trainers use.
 const (
 	Uint8    DType = 0
+	Int16    DType = 2
 	Int32    DType = 3
 	Int64    DType = 4
 	Float16  DType = 5
@@ -54,12 +55,12 @@ const (
 )
 
 var dtypeNames = map[DType]string{
-	Uint8: "uint8", Int32: "int32", Int64: "int64", Float16: "float16", Float32: "float32",
+	Uint8: "uint8", Int16: "int16", Int32: "int32", Int64: "int64", Float16: "float16", Float32: "float32",
 	Float64: "float64", Bool: "bool", BFloat16: "bfloat16",
 }
 
 var dtypeSizes = map[DType]int{
-	Uint8: 1, Int32: 4, Int64: 8, Float16: 2, Float32: 4, Float64: 8, Bool: 1, BFloat16: 2,
+	Uint8: 1, Int16: 2, Int32: 4, Int64: 8, Float16: 2, Float32: 4, Float64: 8, Bool: 1, BFloat16: 2,
 }
 
 // String returns the name that PyTorch uses.

@@ -88,7 +88,7 @@ func (u *Update) Do(n int, terms ...func(i int) (tensor.Tensor, Stats)) (map[str
 	u.updates++
 	defer tensor.ZeroGrads(u.params)
 	var norm float64
-	if err := tensor.Try(func() { norm = tensor.ClipGrads(u.params, u.maxGradNorm) }); err != nil {
+	if err := tensor.Try(func() { norm = tensor.GradNorm(u.params) }); err != nil {
 		return nil, err
 	}
 	sums["grad_norm"] = norm
@@ -130,7 +130,7 @@ func (u *Update) withNoise(micro int) (off func()) {
 func (u *Update) step(loss, norm float64) error {
 	if isFinite(loss) && isFinite(norm) {
 		u.inRow = 0
-		return u.opt.Step(u.LR)
+		return u.opt.Step(u.LR, optim.ClipFactor(norm, u.maxGradNorm))
 	}
 	u.skipped++
 	u.inRow++

@@ -121,8 +121,8 @@ func stepper(m models.Model, s shape) (step func() error, done func()) {
 		tensor.Backward(tensor.LinearLogProbLoss(h, m.HeadWeight(), next, 1, 0, func(_, _ int, s tensor.TargetScores) tensor.Tensor {
 			return s.LogP.Sum().MulScalar(-scale)
 		}))
-		tensor.ClipGrads(weights, 1)
-		err := adam.Step(1e-5)
+		norm := tensor.GradNorm(weights)
+		err := adam.Step(1e-5, optim.ClipFactor(norm, 1))
 		tensor.ZeroGrads(weights)
 		return err
 	}, adam.Close

@@ -134,13 +134,17 @@ func testAdamW(dev tensor.Device) float64 {
 	p, want := onDevice(dev, 8, n)
 	p.RequireGrad(true)
 	zeros := func() tensor.Tensor { return tensor.Zeros(tensor.Float32, dev, n) }
-	m, v, step := zeros(), zeros(), tensor.Zeros(tensor.Float32, dev)
+	s := tensor.AdamWState{Param: p, M: zeros(), V: zeros(), Step: tensor.Zeros(tensor.Float32, dev)}
 	wm, wv := make([]float64, n), make([]float64, n)
 	list := func(t tensor.Tensor) []tensor.Tensor { return []tensor.Tensor{t} }
 	for k := 1; k <= 5; k++ {
 		tensor.ZeroGrads(list(p))
 		tensor.Backward(p.Square().Sum())
-		tensor.AdamWStep(list(p), list(p.Grad()), list(m), list(v), list(step), h)
+		if dev == tensor.CPU {
+			tensor.AdamWStep([]tensor.AdamWState{s}, h, 1)
+		} else {
+			tensor.FusedAdamWStep(list(p), list(p.Grad()), list(s.M), list(s.V), list(s.Step), h)
+		}
 		for i := range want {
 			g := 2 * want[i]
 			want[i] *= 1 - h.LR*h.WeightDecay

@@ -38,7 +38,7 @@ type PlanRole struct {
 	Weights    int64  `json:"weights_bytes"`
 	Gradients  int64  `json:"gradients_bytes"` // during the backward pass and the optimizer step
 	Moments    int64  `json:"moments_bytes"`   // AdamW's two, in float32
-	Masters    int64  `json:"masters_bytes"`   // float32 weights of a network trained in half precision
+	Masters    int64  `json:"masters_bytes"`   // what half-precision weights lack of the float32 ones that are trained
 }
 
 // PlanPhase is a stretch of the run.
@@ -94,7 +94,7 @@ func (p *planner) network(role, folder string, declared []models.WeightInfo, tra
 	if trained {
 		r.Gradients, r.Moments = r.Weights, 2*4*r.Parameters
 		if p.elem != 4 {
-			r.Masters = 4 * r.Parameters
+			r.Masters = p.masterBytes() * r.Parameters
 		}
 	}
 	if stored != r.Weights {
@@ -146,7 +146,7 @@ func (p *planner) learner(role, folder string, declared []models.WeightInfo, l *
 	r.Weights += added * p.elem
 	r.Gradients, r.Moments = added*p.elem, 2*4*added
 	if p.elem != 4 {
-		r.Masters = 4 * added
+		r.Masters = p.masterBytes() * added
 	}
 }
 

@@ -157,7 +157,7 @@ func (p *planner) update(phase string, learns func(r PlanRole) bool, working ...
 	}
 	gradients := of(func(r PlanRole) int64 { return r.Gradients })
 	backward := sumOf(working)
-	if step := gradients + of(optimizerWork); step > backward {
+	if step := gradients + of(p.optimizerWork); step > backward {
 		working, backward = []PlanItem{{"gradients", gradients}, {"widened gradients", step - gradients}}, step
 	}
 	p.phase(phase, p.resident(), append(working, PlanItem{"allocator's holes", backward / holes})...)

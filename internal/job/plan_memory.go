@@ -144,8 +144,23 @@ func (p *planner) decode(c *models.Config, rows, t int64) int64 {
 	return max(attention, logits)
 }
 
-// optimizerWork is what AdamW's step takes on top: half-precision gradients are widened, a few weights at a time.
-func optimizerWork(r PlanRole) int64 { return r.Masters / 4 }
+// masterBytes is what the optimizer keeps of a float32 weight beside one in half precision: on the CPU, where that is
+// bfloat16, the other half.
+func (p *planner) masterBytes() int64 {
+	if p.cpu {
+		return 2
+	}
+	return 4
+}
+
+// optimizerWork is what AdamW's step takes on top: half-precision gradients are widened, a few weights at a time, but on
+// the CPU.
+func (p *planner) optimizerWork(r PlanRole) int64 {
+	if p.cpu {
+		return 0
+	}
+	return r.Masters / 4
+}
 
 // largest is the largest single weight in bytes: saving holds two of them in Go's memory.
 func (p *planner) largest(configs ...*models.Config) int64 {

@@ -199,7 +199,7 @@ func TestPlanSums(t *testing.T) {
 	p, err := job.PlanSFT(context.Background(), &o)
 	require.NoError(t, err)
 	assert.Equal(t, job.PlanRole{Role: "model", Folder: dir, Parameters: weights, Weights: 2 * weights, Gradients: 2 * weights,
-		Moments: 8 * weights, Masters: 4 * weights}, role(t, p, "model"))
+		Moments: 8 * weights, Masters: 2 * weights}, role(t, p, "model"))
 	assert.Contains(t, p.Rows, "rows of 256 tokens, the most")
 	most := int64(0)
 	for _, ph := range p.Phases {
@@ -212,7 +212,7 @@ func TestPlanSums(t *testing.T) {
 	}
 	assert.Equal(t, most, p.Peak)
 	assert.Equal(t, "learn", p.PeakPhase)
-	assert.Equal(t, int64(14*weights), p.Phases[1].Resident, "weights, moments, masters")
+	assert.Equal(t, int64(12*weights), p.Phases[1].Resident, "weights, moments, masters")
 
 	o.DType = "float32"
 	full, err := job.PlanSFT(context.Background(), &o)

@@ -1,5 +1,6 @@
 // All that sees libtorch's tensors but the decoder, compiled as one: reading libtorch's headers costs seconds each time,
 // and Go compiles every file of a package when one of them changes.
+#include "adamw.hpp"
 #include "attention.hpp"
 #include "autograd.hpp"
 #include "create.hpp"

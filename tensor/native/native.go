@@ -5,7 +5,7 @@
 package native
 
 /*
-#cgo CXXFLAGS: -std=c++17 -O2 -Wall -Wno-psabi -Wno-deprecated-declarations
+#cgo CXXFLAGS: -std=c++17 -O2 -fno-math-errno -Wall -Wno-psabi -Wno-deprecated-declarations
 #cgo LDFLAGS: -lstdc++ -ldl
 #include <stdlib.h>
 #include "native.h"
@@ -174,26 +174,6 @@ func ZeroGrads(params []libtch.Ctensor) error {
 		return nil
 	}
 	return check(C.sn_zero_grads(handles(params), C.int(len(params))))
-}
-
-// AdamW takes one fused step on params from grads; steps are fp32 scalars.
-func AdamW(params, grads, m, v, steps []libtch.Ctensor, lr, beta1, beta2, weightDecay, eps float64) error {
-	if len(params) == 0 {
-		return nil
-	}
-	return check(C.sn_adamw(handles(params), handles(grads), handles(m), handles(v), handles(steps), C.int(len(params)),
-		C.double(lr), C.double(beta1), C.double(beta2), C.double(weightDecay), C.double(eps)))
-}
-
-// Clip scales all gradients so that their global L2 norm is at most maxNorm (<= 0: no clipping) and
-// returns the norm before clipping.
-func Clip(params []libtch.Ctensor, maxNorm float64) (float64, error) {
-	if len(params) == 0 {
-		return 0, nil
-	}
-	var total C.double
-	err := check(C.sn_clip(handles(params), C.int(len(params)), C.double(maxNorm), &total))
-	return float64(total), err
 }
 
 // Attention is scaled dot-product attention; mask may be nil, gqa lets q have more heads than k and v.

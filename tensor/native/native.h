@@ -33,13 +33,20 @@ void sn_memory_init(void);
 void sn_memory(int64_t* used, int64_t* held, int64_t* most);
 void sn_memory_release(void);
 
-// autograd.hpp: gradients and the optimizer step
+// autograd.hpp: gradients
 char* sn_backward(sn_tensor* ys, sn_tensor* grads, int n);
 char* sn_with_grads(sn_tensor* out, sn_tensor y, sn_tensor a, sn_tensor b, sn_tensor* grads);
 char* sn_zero_grads(sn_tensor* params, int n);
-char* sn_adamw(sn_tensor* params, sn_tensor* grads, sn_tensor* m, sn_tensor* v, sn_tensor* steps, int n,
-               double lr, double beta1, double beta2, double weight_decay, double eps);
-char* sn_clip(sn_tensor* params, int n, double max_norm, double* total);
+
+// adamw.hpp: the optimizer step
+char* sn_grad_norm(sn_tensor* params, int n, double* total);
+char* sn_scale_grads(sn_tensor* params, int n, double factor);
+char* sn_fused_adamw(sn_tensor* params, sn_tensor* grads, sn_tensor* m, sn_tensor* v, sn_tensor* steps, int n,
+                     double lr, double beta1, double beta2, double weight_decay, double eps);
+char* sn_adamw(sn_tensor* params, sn_tensor* grads, sn_tensor* rests, sn_tensor* m, sn_tensor* v, sn_tensor* steps, int n,
+               double lr, double beta1, double beta2, double weight_decay, double eps, double clip);
+char* sn_master_join(void* master, sn_tensor w, sn_tensor rest, sn_tensor v);
+char* sn_master_split(const void* master, sn_tensor w, sn_tensor rest, sn_tensor v);
 
 // gemm.cpp: the kernels of matrix products; see there. choose: 0 by the processor, 1 MKL's own, 2 AVX-512
 int sn_gemm_asked(void);   // MKL has chosen: sn_gemm_choose comes too late

@@ -1,0 +1,157 @@
+// The optimizer's step: the norm of all gradients, and AdamW with kernels of our own on the CPU and libtorch's elsewhere.
+#pragma once
+#include "adamw.h"
+#include "common.h"
+#include "team.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/_foreach_norm.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
+#include <algorithm>
+#include <cmath>
+
+namespace {
+
+// Piece is a stretch of one tensor, the share of work that threads are handed; sums over pieces do not depend on them.
+struct Piece {
+  int tensor;
+  int64_t from, to;
+};
+
+std::vector<Piece> pieces(const std::vector<at::Tensor>& ts) {
+  constexpr int64_t size = 1 << 14;
+  std::vector<Piece> out;
+  for (size_t i = 0; i < ts.size(); i++)
+    for (int64_t n = ts[i].numel(), from = 0; from < n; from += size) out.push_back({int(i), from, std::min(n, from + size)});
+  return out;
+}
+
+inline bool plain(const at::Tensor& t) {
+  return t.device().is_cpu() && (t.scalar_type() == at::kFloat || t.scalar_type() == at::kBFloat16);
+}
+
+inline uint16_t* halves(const at::Tensor& t) { return static_cast<uint16_t*>(t.data_ptr()); }
+inline uint32_t* words(const at::Tensor& t) { return static_cast<uint32_t*>(t.data_ptr()); }
+
+// check_state refuses what the kernels would read wrongly.
+inline void check_state(const at::Tensor& w, const at::Tensor& rest, const at::Tensor& v) {
+  TORCH_CHECK(plain(w) && w.is_contiguous() && v.is_contiguous() && v.scalar_type() == at::kFloat && v.numel() == w.numel(),
+              "a float32 or bfloat16 weight on the CPU and its second moment are expected");
+  bool half = w.scalar_type() == at::kBFloat16;
+  TORCH_CHECK(rest.defined() == half && (!half || (rest.is_contiguous() && rest.scalar_type() == at::kShort && rest.numel() == w.numel())),
+              "a bfloat16 weight needs the low half of its float32 value, and no other has one");
+}
+
+}  // namespace
+
+extern "C" {
+
+// The global L2 norm of all gradients; one host sync.
+char* sn_grad_norm(sn_tensor* params, int n, double* total) {
+  return sn::guard([&] {
+    at::NoGradGuard no_grad;
+    std::vector<at::Tensor> own, others;
+    for (int i = 0; i < n; i++) {
+      at::Tensor g = sn::ref(params[i]).grad();
+      if (!g.defined()) continue;
+      if (plain(g)) own.push_back(g.contiguous());
+      else others.push_back(g);
+    }
+    std::vector<Piece> all = pieces(own);
+    std::vector<double> sums(all.size());
+    sn::parallel_for(all.size(), 1, [&](int64_t from, int64_t to) {
+      for (int64_t k = from; k < to; k++) {
+        const Piece& p = all[k];
+        const at::Tensor& g = own[p.tensor];
+        sums[k] = g.scalar_type() == at::kFloat ? sn::squares(g.data_ptr<float>() + p.from, p.to - p.from)
+                                                : sn::squares_half(halves(g) + p.from, p.to - p.from);
+      }
+    });
+    double sum = 0;
+    for (double s : sums) sum += s;
+    if (!others.empty()) {
+      double norm = at::linalg_vector_norm(at::stack(at::_foreach_norm(others, 2, at::kFloat))).item<double>();
+      sum += norm * norm;
+    }
+    *total = std::sqrt(sum);
+  });
+}
+
+char* sn_scale_grads(sn_tensor* params, int n, double factor) {
+  return sn::guard([&] {
+    at::NoGradGuard no_grad;
+    std::vector<at::Tensor> G;
+    for (int i = 0; i < n; i++)
+      if (at::Tensor g = sn::ref(params[i]).grad(); g.defined()) G.push_back(g);
+    if (!G.empty()) at::_foreach_mul_(G, factor);
+  });
+}
+
+// Decoupled weight decay Adam (Loshchilov & Hutter, arXiv 1711.05101, algorithm 2) over all tensors at once, by libtorch.
+char* sn_fused_adamw(sn_tensor* params, sn_tensor* grads, sn_tensor* m, sn_tensor* v, sn_tensor* steps, int n, double lr,
+                     double beta1, double beta2, double weight_decay, double eps) {
+  return sn::guard([&] {
+    at::NoGradGuard no_grad;
+    std::vector<at::Tensor> P = sn::list(params, n), G = sn::list(grads, n), M = sn::list(m, n), V = sn::list(v, n),
+                            S = sn::list(steps, n);
+    at::_foreach_add_(S, 1);
+    at::_fused_adamw_(P, G, M, V, {}, S, lr, beta1, beta2, weight_decay, eps, /*amsgrad=*/false, /*maximize=*/false);
+  });
+}
+
+// The same by our kernels, of gradients times clip; rests are null but for bf16.
+char* sn_adamw(sn_tensor* params, sn_tensor* grads, sn_tensor* rests, sn_tensor* m, sn_tensor* v, sn_tensor* steps, int n,
+               double lr, double beta1, double beta2, double weight_decay, double eps, double clip) {
+  return sn::guard([&] {
+    at::NoGradGuard no_grad;
+    std::vector<at::Tensor> P = sn::list(params, n), G = sn::list(grads, n), R = sn::list(rests, n), M = sn::list(m, n),
+                            V = sn::list(v, n);
+    for (int i = 0; i < n; i++) {
+      check_state(P[i], R[i], V[i]);
+      G[i] = G[i].contiguous();
+      TORCH_CHECK(G[i].scalar_type() == P[i].scalar_type() && G[i].device().is_cpu() && G[i].numel() == P[i].numel() &&
+                      M[i].is_contiguous() && M[i].scalar_type() == at::kFloat && M[i].numel() == P[i].numel(),
+                  "a gradient of the weight's type and a float32 first moment are expected");
+    }
+    std::vector<sn::AdamW> by;
+    for (int i = 0; i < n; i++) {
+      double step = *sn::ref(steps[i]).data_ptr<float>() += 1;
+      by.emplace_back(step, lr, beta1, beta2, weight_decay, eps, clip);
+      P[i].unsafeGetTensorImpl()->bump_version();
+    }
+    std::vector<Piece> all = pieces(P);
+    sn::parallel_for(all.size(), 1, [&](int64_t from, int64_t to) {
+      for (int64_t k = from; k < to; k++) {
+        const Piece& p = all[k];
+        int i = p.tensor;
+        float *one = M[i].data_ptr<float>() + p.from, *two = V[i].data_ptr<float>() + p.from;
+        if (R[i].defined()) sn::adamw_half(by[i], halves(P[i]) + p.from, halves(R[i]) + p.from, halves(G[i]) + p.from, one, two, p.to - p.from);
+        else sn::adamw(by[i], P[i].data_ptr<float>() + p.from, G[i].data_ptr<float>() + p.from, one, two, p.to - p.from);
+      }
+    });
+  });
+}
+
+// The float32 value of a bf16 weight, of w.numel() elements, and the way back.
+char* sn_master_join(void* master, sn_tensor w, sn_tensor rest, sn_tensor v) {
+  return sn::guard([&] {
+    const at::Tensor &W = sn::ref(w), &R = sn::ref(rest), &V = sn::ref(v);
+    check_state(W, R, V);
+    sn::master_join(static_cast<uint32_t*>(master), halves(W), halves(R), words(V), W.numel());
+  });
+}
+
+char* sn_master_split(const void* master, sn_tensor w, sn_tensor rest, sn_tensor v) {
+  return sn::guard([&] {
+    const at::Tensor &W = sn::ref(w), &R = sn::ref(rest), &V = sn::ref(v);
+    check_state(W, R, V);
+    sn::master_split(static_cast<const uint32_t*>(master), halves(W), halves(R), words(V), W.numel());
+    W.unsafeGetTensorImpl()->bump_version();
+  });
+}
+
+}  // extern "C"
