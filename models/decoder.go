@@ -104,7 +104,7 @@ func (d *decoder) Hidden(in Input, kv *Cache) tensor.Tensor {
 	if kv == nil {
 		l := newLine(d.cfg, in)
 		in = l.input().onDevice(d.device())
-		return l.spread(d.states(in, l.places(d.cfg, in.Pos)))
+		return l.spread(d.states(in, l.places(d, in.Pos)))
 	}
 	in = in.onDevice(d.device())
 	h := d.states(in, newPlaces(d.cfg, in, kv))
@@ -120,7 +120,7 @@ func (d *decoder) HiddenAt(in Input, at tensor.Tensor) tensor.Tensor {
 	l := newLine(d.cfg, in)
 	read, back := l.read(at.Ints())
 	in = l.input().onDevice(d.device())
-	ways := l.places(d.cfg, in.Pos)
+	ways := l.places(d, in.Pos)
 	if len(read) < len(l.ids) {
 		ways.read = tensor.Ints(read, len(read)).OnDevice(d.device())
 	}

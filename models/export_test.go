@@ -1,5 +1,7 @@
 package models
 
+import "salsa/tensor"
+
 // ForgetText drops the text that c was read from, so that configs compare by what they mean.
 func (c *Config) ForgetText() { c.raw = nil }
 
@@ -13,4 +15,16 @@ func Computed(c *Config, in Input) int { return len(newLine(c, in).ids) }
 func Read(c *Config, in Input, at []int) (tokens, back []int) {
 	l := newLine(c, in)
 	return l.read(at)
+}
+
+// LaidByLayer lists what rectangles each layer of m is given for a batch.
+func LaidByLayer(m Model, in Input) []*tensor.Rectangles {
+	d := m.(*decoder)
+	l := newLine(d.cfg, in)
+	ways := l.places(d, l.input().onDevice(d.device()).Pos)
+	laid := make([]*tensor.Rectangles, d.cfg.Layers)
+	for i := range laid {
+		laid[i] = ways.layer(i).Laid
+	}
+	return laid
 }

@@ -132,3 +132,24 @@ func TestLineRead(t *testing.T) {
 		assert.Equal(t, []int{1, 1, 0, 2, 0, 1}, back)
 	})
 }
+
+// Where rows are laid into rectangles, all layers of a batch share their tensors, with a window and without.
+func TestLayersShareRectangles(t *testing.T) {
+	run(t, func() {
+		in := models.Collate([][]int{{1, 5, 9, 3}, {2, 4}})
+		for _, dir := range []string{"testdata/llama-gqa", "testdata/gemma2-softcap"} {
+			wide := load(t, dir, models.Options{DType: tensor.Float64, Device: tensor.CPU})
+			laid := models.LaidByLayer(wide, in)
+			require.Greater(t, len(laid), 1)
+			for _, l := range laid {
+				require.NotNil(t, l)
+				assert.Same(t, laid[0], l)
+			}
+			want, got := load(t, dir, float32CPU).Hidden(in, nil), wide.Hidden(in, nil).To(tensor.Float32)
+			assert.Less(t, want.Sub(got).Abs().Max().Item(), 1e-3)
+			for _, l := range models.LaidByLayer(load(t, dir, float32CPU), in) {
+				assert.Nil(t, l, "the kernel for rows needs none")
+			}
+		}
+	})
+}

@@ -34,10 +34,16 @@ func newPlaces(c *Config, in Input, kv *Cache) places {
 	return p
 }
 
-// places says where the layers find the rows of a line whose tokens are at pos [1, N].
-func (l *line) places(c *Config, pos tensor.Tensor) places {
+// places says where the layers of d find the rows of a line whose tokens are at pos [1, N].
+func (l *line) places(d *decoder, pos tensor.Tensor) places {
+	c := d.cfg
 	p := places{c: c}
-	p.full.Rows, p.windows.Rows, p.windows.Window = l.rows, l.rows, c.Window
+	p.full.Rows = l.rows
+	if w := d.Trunk.Embed.Weight; !tensor.HasRows(w) { // hidden states are what it is
+		p.full.Laid = l.rows.Rectangles(w.Device())
+	}
+	p.windows = p.full
+	p.windows.Window = c.Window
 	tables := func(r *nn.Rope) (cos, sin tensor.Tensor) { // [1, 1, N, K/2]
 		if r.Kind != nn.RopeDynamic {
 			return r.Tables(pos, nil)

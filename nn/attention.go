@@ -37,6 +37,8 @@ type Place struct {
 	// Rows lay out a line of tokens, B = 1, in place of Mask and Extend; nil if the batch is a rectangle.
 	Rows   *tensor.Rows
 	Window int // of Rows: a token sees itself and Window-1 before it; 0 sees all
+	// Laid are Rows for tensors that lack HasRows, and nil for those that have it.
+	Laid *tensor.Rectangles
 	// Read is [M] int64: the tokens whose states are wanted; absent: all T. The others are keys and values only.
 	Read tensor.Tensor
 }
@@ -63,10 +65,10 @@ func (a *Attention) Forward(x tensor.Tensor, at Place) tensor.Tensor {
 	switch {
 	case at.Rows == nil:
 		y = a.attend(q, k, v, at.Mask)
-	case tensor.HasRows(q):
-		y = tensor.AttentionRows(q, k, v, at.Rows, at.Window, a.Scale, a.Softcap)
-	default:
+	case at.Laid != nil:
 		y = a.rectangles(q, k, v, at)
+	default:
+		y = tensor.AttentionRows(q, k, v, at.Rows, at.Window, a.Scale, a.Softcap)
 	}
 	return a.O.Forward(at.Wanted(y.Transpose(1, 2).Reshape(b, t, a.Q.Out))) // [B, M, D]
 }
@@ -81,18 +83,15 @@ func (a *Attention) attend(q, k, v, mask tensor.Tensor) tensor.Tensor {
 
 // rectangles is attention within rows where libtorch's kernels have to do it, which know rectangles alone.
 func (a *Attention) rectangles(q, k, v tensor.Tensor, at Place) tensor.Tensor {
-	all, back := at.Rows.Rectangles()
 	var parts []tensor.Tensor
-	for _, r := range all {
-		slots := tensor.Ints(r.Slots, len(r.Slots)).OnDevice(q.Device())
+	for _, r := range at.Laid.All {
 		cut := func(x tensor.Tensor) tensor.Tensor { // [1, n, N, K] to [R, n, W, K]
-			return x.Squeeze(0).IndexSelect(1, slots).Reshape(x.Dim(1), r.Rows, r.Width, a.HeadDim).Transpose(0, 1)
+			return x.Squeeze(0).IndexSelect(1, r.Slots).Reshape(x.Dim(1), r.Rows, r.Width, a.HeadDim).Transpose(0, 1)
 		}
 		y := a.attend(cut(q), cut(k), cut(v), Band(r.Width, at.Window, q.Device()))           // [R, H, W, K]
 		parts = append(parts, y.Transpose(0, 1).Reshape(q.Dim(1), r.Rows*r.Width, a.HeadDim)) // [H, R·W, K]
 	}
-	index := tensor.Ints(back, len(back)).OnDevice(q.Device())
-	return tensor.Cat(1, parts...).IndexSelect(1, index).Unsqueeze(0) // [1, H, N, K]
+	return tensor.Cat(1, parts...).IndexSelect(1, at.Laid.Back).Unsqueeze(0) // [1, H, N, K]
 }
 
 // Band is the mask of n tokens that see window of them, themselves included; absent where causal attention does it,

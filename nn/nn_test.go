@@ -164,7 +164,11 @@ func TestAttentionRectangles(t *testing.T) {
 					rope := nn.Rope{Kind: nn.RopeDefault, Dim: k, Theta: 100}
 					cos, sin := rope.Tables(tensor.Ints([]int{0, 1, 2, 3, 4, 5, 6, 4, 5, 6, 0, 1}, 1, 12), nil)
 					x := leaf(5, 1, 12, d)
-					y := a.Forward(x, nn.Place{Cos: cos, Sin: sin, Rows: rows, Window: window})
+					at := nn.Place{Cos: cos, Sin: sin, Rows: rows, Window: window}
+					if !tensor.HasRows(x) {
+						at.Laid = rows.Rectangles(x.Device())
+					}
+					y := a.Forward(x, at)
 					tensor.Backward(y.Square().Sum())
 					return []tensor.Tensor{y.Detach(), x.Grad(), a.K.Weight.Grad(), a.V.Weight.Grad()}
 				}

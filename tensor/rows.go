@@ -22,9 +22,6 @@ type Rows struct {
 	Trees []int
 
 	kernel [4]Tensor // the same for the kernel
-
-	rectangles []Rectangle // made when first asked for: every layer asks
-	back       []int
 }
 
 // NewRows makes Rows of the given tables, whose tensors live in the current scope.
@@ -51,19 +48,33 @@ func (r *Rows) Path(i int) []int { return r.Slots[r.Starts[i]:r.Starts[i+1]] }
 // Rectangle is rows of like length side by side.
 type Rectangle struct {
 	Rows, Width int
-	Slots       []int // [Rows·Width] token of the line at each place; padding repeats a row's last
+	Slots       Tensor // [Rows·Width] int64: token of the line at each place; padding repeats a row's last
 }
 
-// Rectangles are the rows padded on the right for kernels that know rectangles alone: at most a third of any row is
-// padding. back is [N] the place of each token in the rectangles, end to end.
-func (r *Rows) Rectangles() (all []Rectangle, back []int) {
-	if r.rectangles == nil {
-		r.rectangles, r.back = r.pad()
+// Rectangles are rows as kernels want them that know rectangles alone: padded on the right, at most a third of any row.
+type Rectangles struct {
+	All  []Rectangle
+	Back Tensor // [N] int64: the place of each token in the rectangles, end to end
+}
+
+// Rectangles lays the rows out for a device, with tensors that live in the current scope: once, for all layers.
+func (r *Rows) Rectangles(dev Device) *Rectangles {
+	all, back := r.pad()
+	out := &Rectangles{Back: Ints(back, len(back)).OnDevice(dev)}
+	for _, p := range all {
+		slots := Ints(p.slots, len(p.slots)).OnDevice(dev)
+		out.All = append(out.All, Rectangle{p.rows, p.width, slots})
 	}
-	return r.rectangles, r.back
+	return out
 }
 
-func (r *Rows) pad() (all []Rectangle, back []int) {
+// padded is a Rectangle to be.
+type padded struct {
+	rows, width int
+	slots       []int
+}
+
+func (r *Rows) pad() (all []padded, back []int) {
 	order := make([]int, len(r.Own))
 	for i := range order {
 		order[i] = i
@@ -73,19 +84,19 @@ func (r *Rows) pad() (all []Rectangle, back []int) {
 	at := 0
 	for _, i := range order {
 		path := r.Path(i)
-		if last := len(all) - 1; last < 0 || 3*len(path) < 2*all[last].Width {
-			all = append(all, Rectangle{Width: len(path)})
+		if last := len(all) - 1; last < 0 || 3*len(path) < 2*all[last].width {
+			all = append(all, padded{width: len(path)})
 		}
 		now := &all[len(all)-1]
-		now.Rows++
-		now.Slots = append(now.Slots, path...)
-		for range now.Width - len(path) {
-			now.Slots = append(now.Slots, path[len(path)-1])
+		now.rows++
+		now.slots = append(now.slots, path...)
+		for range now.width - len(path) {
+			now.slots = append(now.slots, path[len(path)-1])
 		}
 		for j := len(path) - r.Own[i]; j < len(path); j++ {
 			back[path[j]] = at + j
 		}
-		at += now.Width
+		at += now.width
 	}
 	return all, back
 }

@@ -108,15 +108,15 @@ func TestAttentionRowsReach(t *testing.T) {
 func TestRectangles(t *testing.T) {
 	run(t, func() {
 		rows := someRows()
-		all, back := rows.Rectangles()
+		laid := rows.Rectangles(tensor.CPU)
 		var flat []int
-		for _, r := range all {
-			assert.Len(t, r.Slots, r.Rows*r.Width)
-			flat = append(flat, r.Slots...)
+		for _, r := range laid.All {
+			assert.Equal(t, []int{r.Rows * r.Width}, r.Slots.Shape())
+			flat = append(flat, r.Slots.Ints()...)
 		}
-		for token, at := range back {
+		for token, at := range laid.Back.Ints() {
 			assert.Equal(t, token, flat[at])
 		}
-		assert.Len(t, all, 4, "130; 73 and 70; 9; 1")
+		assert.Len(t, laid.All, 4, "130; 73 and 70; 9; 1")
 	})
 }
