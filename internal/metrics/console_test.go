@@ -1,10 +1,14 @@
 package metrics
 
 import (
+	"fmt"
 	"math"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -123,9 +127,11 @@ func TestPlainProgressIsRareAndTellsSpeedAndETA(t *testing.T) {
 		clock = clock.Add(time.Second)
 		p.Tokens(500)
 		p.Step(step)
+		require.True(t, p.lines.flush(patience))
 	}
 	clock = clock.Add(5 * time.Second)
 	p.Phase("rollout 24/64")
+	require.True(t, p.lines.flush(patience))
 	p.Done()
 	p.Done()
 	require.Equal(t, `ppo 14/110  1 s/step  500 tok/s  ETA 1m35s
@@ -152,4 +158,58 @@ func TestProgressOnAFileWritesNoControlSequences(t *testing.T) {
 	require.NoError(t, err)
 	require.NotContains(t, string(got), "\x1b")
 	require.Regexp(t, `^saved\nsft 2/2  .* in 0s\n$`, string(got))
+}
+
+// stopped is a stream that takes nothing until it is opened.
+type stopped struct {
+	open  chan struct{}
+	taken strings.Builder
+}
+
+func (s *stopped) Write(text []byte) (int, error) {
+	<-s.open
+	return s.taken.Write(text)
+}
+
+func TestAStreamThatStandsStillHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &stopped{open: make(chan struct{})}
+		p := newProgress(out, "ppo", 0, 100, time.Now)
+		for step := 1; step <= 50; step++ {
+			time.Sleep(plainEvery)
+			p.Step(step) // none of these waits: the test's clock stands still while anything does
+			fmt.Fprintf(p, "step %d\n", step)
+		}
+		p.Done() // waits for its patience and gives up
+		close(out.open)
+		require.True(t, p.lines.flush(patience))
+		got := strings.Split(strings.TrimSpace(out.taken.String()), "\n")
+		require.Equal(t, "ppo 1/100  5 s/step  ETA 8m15s", got[0], "taken before the stream was known to stand still")
+		for step := 1; step <= 50; step++ {
+			require.Equal(t, fmt.Sprintf("step %d", step), got[step])
+		}
+		require.Equal(t, []string{"ppo 50/100  5 s/step  ETA 4m10s"}, got[51:], "of the progress, only the newest")
+	})
+}
+
+func TestAStreamThatStandsStillCostsBoundedMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		out := &stopped{open: make(chan struct{})}
+		p := newProgress(out, "ppo", 0, 100, time.Now)
+		line := strings.Repeat("x", 1023) + "\n"
+		for range 1500 {
+			_, err := p.Write([]byte(line))
+			require.NoError(t, err)
+		}
+		close(out.open)
+		require.True(t, p.lines.flush(patience))
+		got := out.taken.String()
+		require.Less(t, len(got), maxHeld+2*1024+100)
+		shown := strings.Count(got, line)
+		note := regexp.MustCompile(`\((\d+) lines are not shown`).FindStringSubmatch(got)
+		require.NotNil(t, note)
+		lost, err := strconv.Atoi(note[1])
+		require.NoError(t, err)
+		require.Equal(t, 1500, lost+shown)
+	})
 }

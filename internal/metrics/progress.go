@@ -5,6 +5,7 @@
 package metrics
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -19,8 +20,9 @@ import (
 const plainEvery = 5 * time.Second
 
 // Progress shows how far a job is, its speed and the time it still needs. All methods are safe for
-// concurrent use. Text written to it appears above the bar.
+// concurrent use, and none but Done waits for the stream. Text written to it appears above the bar.
 type Progress struct {
+	lines lines
 	mu    sync.Mutex
 	out   io.Writer
 	name  string
@@ -53,8 +55,10 @@ func NewProgress(f *os.File, name string, start, total int) *Progress {
 
 func newProgress(out io.Writer, name string, start, total int, now func() time.Time) *Progress {
 	t := now()
-	return &Progress{out: out, name: name, now: now, shown: t,
+	p := &Progress{out: out, name: name, now: now, shown: t,
 		meter: meter{step: start, first: start, total: total, began: t}}
+	p.lines.out = above{p}
+	return p
 }
 
 // Step reports that so many steps in all are done.
@@ -85,20 +89,27 @@ func (p *Progress) Phase(text string) {
 	p.plain(false)
 }
 
-// Write prints whole lines without disturbing the bar.
+// Write has whole lines printed without disturbing the bar. It never fails.
 func (p *Progress) Write(text []byte) (int, error) {
-	p.mu.Lock()
-	plain := p.box == nil || p.ended
-	if plain {
-		defer p.mu.Unlock()
-		return p.out.Write(text)
-	}
-	p.mu.Unlock() // the bar's goroutine may want the lock for status before it takes the text
-	return p.box.Write(text)
+	p.lines.put(bytes.Clone(text), false)
+	return len(text), nil
 }
 
-// Done ends the display: the bar is left as it stands, or a last plain line is written. Later calls do
-// nothing.
+// above is where a Progress's lines go: above the bar while there is one.
+type above struct{ *Progress }
+
+func (a above) Write(text []byte) (int, error) {
+	a.mu.Lock()
+	bar := a.box != nil && !a.ended
+	a.mu.Unlock() // the bar's goroutine may want the lock for status before it takes the text
+	if bar {
+		return a.box.Write(text)
+	}
+	return a.out.Write(text)
+}
+
+// Done ends the display: the bar is left as it stands, or a last plain line is written. It waits for what was written, but
+// not forever for a stream that stands still. Later calls do nothing.
 func (p *Progress) Done() {
 	p.mu.Lock()
 	again := p.done
@@ -107,11 +118,16 @@ func (p *Progress) Done() {
 		p.plain(true)
 	}
 	p.mu.Unlock()
-	if p.bar == nil || again {
+	if again || !p.lines.flush(patience) || p.bar == nil {
 		return
 	}
-	p.bar.Abort(false)
-	p.box.Wait() // draws once more and calls status: not under the lock
+	drawn := make(chan struct{})
+	go func() {
+		defer close(drawn)
+		p.bar.Abort(false)
+		p.box.Wait() // draws once more and calls status: not under the lock
+	}()
+	within(patience, drawn)
 	p.mu.Lock()
 	p.ended = true
 	p.mu.Unlock()
@@ -125,7 +141,7 @@ func (p *Progress) plain(last bool) {
 		return
 	}
 	p.shown = now
-	fmt.Fprintf(p.out, "%s %s\n", p.name, p.meter.text(now, p.phase)) // a closed stderr is no reason to stop a run
+	p.lines.put(fmt.Appendf(nil, "%s %s\n", p.name, p.meter.text(now, p.phase)), true)
 }
 
 func (p *Progress) status() string {
