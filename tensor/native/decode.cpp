@@ -66,11 +66,9 @@ struct Plan : Decoder {
   void head(Team& t, float* logits);
 };
 
-// piece is how many of n rows of weights a thread takes at once.
-int64_t piece(int64_t n, const Team& t) {
-  int64_t each = n / (t.size() * 4);
-  return std::max<int64_t>(16, std::min<int64_t>(128, each / 4 * 4));
-}
+// Rows of weights that a thread takes at once: a line of results, so that no two threads write to one, up to what the
+// second-level cache holds when there are more tokens than stay near and the rows are read more than once.
+constexpr int64_t least_piece = 16, most_piece = 128;
 
 template <class T>
 void Plan<T>::prepare(const sn_decoder_step& step) {
@@ -125,7 +123,7 @@ void Plan<T>::embed(Team& t) {
 // project computes rows of a linear map, [n, width] to [n, rows].
 template <class T>
 void Plan<T>::project(Team& t, float* out, int64_t ldy, const T* in, int64_t ldx, const T* weight, const T* bias, int64_t rows, int64_t width) {
-  t.each(rows, piece(rows, t), [&](int64_t a, int64_t b) {
+  t.shrinking(rows, least_piece, most_piece, [&](int64_t a, int64_t b) {
     k.product(out + a, ldy, in, ldx, n, weight + a * width, width, b - a, width);
     k.finish(out + a, ldy, n, bias ? bias + a : nullptr, b - a);
   });
@@ -185,7 +183,7 @@ void Plan<T>::attention(Team& t, int me, int64_t layer) {
   const Layer<T>& l = layers[layer];
   int64_t all = qd + 2 * kd;
   const int64_t begin[4] = {0, qd, qd + kd, all};
-  t.each(all, piece(all, t), [&](int64_t a, int64_t b) {  // q, k and v as if they were one map
+  t.shrinking(all, least_piece, most_piece, [&](int64_t a, int64_t b) {  // q, k and v as if they were one map
     for (int part = 0; part < 3; part++) {
       int64_t from = std::max(a, begin[part]), to = std::min(b, begin[part + 1]), row = from - begin[part];
       if (from >= to) continue;
@@ -204,7 +202,7 @@ void Plan<T>::attention(Team& t, int me, int64_t layer) {
 
 template <class T>
 void Plan<T>::mlp(Team& t, const Layer<T>& l) {
-  t.each(c.inner, piece(c.inner, t), [&](int64_t a, int64_t b) {
+  t.shrinking(c.inner, least_piece, most_piece, [&](int64_t a, int64_t b) {
     float* out[2] = {g.data(), u.data()};
     for (int part = 0; part < 2; part++) {
       const T* bias = l.w[SN_GATE_BIAS + part];
@@ -230,7 +228,7 @@ void Plan<T>::head(Team& t, float* logits) {
   t.each(count, 1, [&](int64_t i, int64_t) {  // tokens that nobody asks for are normalised by nobody
     k.norm(&h[i * c.hidden], &x[s->last[i] * c.hidden], w[SN_FINAL_NORM], c.hidden, c.eps, c.plus_one);
   });
-  t.each(c.vocab, 128, [&](int64_t a, int64_t b) {
+  t.shrinking(c.vocab, least_piece, most_piece, [&](int64_t a, int64_t b) {
     k.product(logits + a, c.vocab, h.data(), c.hidden, count, w[SN_HEAD] + a * c.hidden, c.hidden, b - a, c.hidden);
     k.finish(logits + a, c.vocab, count, nullptr, b - a);
     if (c.final_softcap <= 0) return;

@@ -77,6 +77,21 @@ class Team {
     barrier();
   }
 
+  // shrinking is each with pieces that get smaller: half of what every thread would get of what is left, at most `most` and
+  // at least `least`, of which all but the last are multiples. Large ones let a kernel stream, small ones let all threads
+  // reach the barrier together.
+  template <class F>
+  void shrinking(int64_t n, int64_t least, int64_t most, F&& f) {
+    if (size_ == 1) return each(n, most, f);
+    for (int64_t i = next_.load(std::memory_order_relaxed); i < n;) {
+      int64_t size = std::clamp((n - i) / (2 * size_) / least * least, least, most), to = std::min(n, i + size);
+      if (!next_.compare_exchange_weak(i, to, std::memory_order_relaxed)) continue;
+      f(i, to);
+      i = next_.load(std::memory_order_relaxed);
+    }
+    barrier();
+  }
+
  private:
   void start(void (*fn)(void*), void* arg);
   int enter();
