@@ -99,3 +99,18 @@ func TestBenchLines(t *testing.T) {
 	require.Equal(t, "1.2e+07", m[2])
 	require.Equal(t, []string{"20.5 GB/s", "20.5", "GB/s"}, figure.FindStringSubmatch(m[3]))
 }
+
+func TestTheVersionIsTheBinarysOwn(t *testing.T) {
+	say := func(text string) string {
+		path := filepath.Join(t.TempDir(), "salsa")
+		require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\necho '"+text+"'\n"), 0o755))
+		return path
+	}
+	got, err := version(say("salsa v0.1-7-gabc (go1.26, linux/amd64)"))
+	require.NoError(t, err)
+	require.Equal(t, "v0.1-7-gabc", got)
+	_, err = version(say("hello"))
+	require.ErrorContains(t, err, "not salsa; run make build")
+	_, err = version(filepath.Join(t.TempDir(), "none"))
+	require.ErrorContains(t, err, "run make build")
+}

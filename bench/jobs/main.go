@@ -23,6 +23,7 @@ import (
 // settings are the program's flags.
 type settings struct {
 	salsa, rivals, inputs, scratch, results string
+	version                                 string // of salsa's binary
 	rounds, threads                         int
 	row                                     *regexp.Regexp
 	quick, check, list                      bool
@@ -102,6 +103,11 @@ func (s *settings) ready(rows []row) error {
 	if _, err := os.Stat(s.salsa); err != nil {
 		return fault.Inputf("%s: no salsa there; run make build", s.salsa)
 	}
+	var err error
+	if s.version, err = version(s.salsa); err != nil {
+		return err
+	}
+	fmt.Fprintf(os.Stderr, "jobs: measuring %s of %s\n", s.salsa, s.version)
 	for _, r := range rows {
 		if _, err := os.Stat(s.python(r.rival.venv)); err != nil {
 			return fault.Inputf("%s: no environment %s for row %q; bench/rivals/README.md says how to make it", s.rivals, r.rival.venv, r.name)

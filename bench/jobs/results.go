@@ -49,7 +49,7 @@ func (s *settings) record(rows []row, known *results) error {
 	if err != nil {
 		return err
 	}
-	known.Date, known.Commit, known.CPU = time.Now().UTC().Format(time.DateOnly), commit(), processor()
+	known.Date, known.Commit, known.CPU = time.Now().UTC().Format(time.DateOnly), s.version, processor()
 	known.Cores, known.Threads, known.Limits = runtime.NumCPU(), s.threads, limits
 	for i := range rows {
 		lines, err := s.measure(&rows[i], s.rounds)
@@ -138,12 +138,17 @@ func fallen(now, old line, tolerance float64) []string {
 	return out
 }
 
-func commit() string {
-	out, err := exec.Command("git", "describe", "--always", "--dirty").Output()
+// version is what the binary says that it was built from: the folder may have gone on since.
+func version(salsa string) (string, error) {
+	out, err := exec.Command(salsa, "--version").Output()
 	if err != nil {
-		return "unknown"
+		return "", fault.Inputf("%s --version: %v; run make build", salsa, err)
 	}
-	return strings.TrimSpace(string(out))
+	words := strings.Fields(string(out))
+	if len(words) < 2 || words[0] != "salsa" {
+		return "", fault.Inputf("%s --version says %q, so it is not salsa; run make build", salsa, strings.TrimSpace(string(out)))
+	}
+	return words[1], nil
 }
 
 // processor names the CPU as Linux does.

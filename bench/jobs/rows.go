@@ -53,13 +53,14 @@ func allRows() []row {
 			unit: "iteration", dtype: dtype, steps: 3, batch: 16, quick: dtype == "float32", work: 1, salsa: ppo, read: fromMetrics,
 			rival: rival{venv: "trl029", script: "ppo.py"}, phasesAlike: ppoPhases})
 	}
-	rows = append(rows,
-		row{name: "sft packed", what: "SFT, rows of mixed length packed to 512; TRL packed", unit: "token", dtype: "float32", steps: 5, batch: 4,
-			quick: true, salsa: sft, read: fromMetrics, rival: rival{venv: "trl1", script: "sft.py"}},
+	sftRow := row{name: "sft packed", what: "SFT, rows of mixed length packed to 512; TRL packed", unit: "token", dtype: "float32", steps: 5, batch: 4,
+		quick: true, salsa: sft, read: fromMetrics, rival: rival{venv: "trl1", script: "sft.py"}}
+	dpoRow := row{name: "dpo", what: "DPO step, the reference's log-probabilities computed before", unit: "pair", dtype: "float32", steps: 6, batch: 8,
+		quick: true, work: 8, salsa: dpo, read: fromMetrics, rival: rival{venv: "trl1", script: "dpo.py"}}
+	rows = append(rows, sftRow, sftRow.half(),
 		row{name: "sft padded rival", what: "the same, TRL padding 16 rows, its usual way", unit: "token", dtype: "float32", steps: 5, batch: 4,
 			salsa: sft, read: fromMetrics, rival: rival{venv: "trl1", script: "sft.py", args: []string{"--layout", "padded", "--batch", "16"}}},
-		row{name: "dpo", what: "DPO step, the reference's log-probabilities computed before", unit: "pair", dtype: "float32", steps: 6, batch: 8,
-			quick: true, work: 8, salsa: dpo, read: fromMetrics, rival: rival{venv: "trl1", script: "dpo.py"}},
+		dpoRow, dpoRow.half(),
 		row{name: "dpo live rival", what: "the same, TRL's reference in every step, its default", unit: "pair", dtype: "float32", steps: 6, batch: 8,
 			work: 8, salsa: dpo, read: fromMetrics, rival: rival{venv: "trl1", script: "dpo.py", args: []string{"--reference", "live"}}},
 		row{name: "xpo", what: "XPO step: 16 prompts, two answers of 64 tokens each, one update", unit: "step", dtype: "float32", steps: 3, batch: 16, quick: true,
@@ -67,9 +68,12 @@ func allRows() []row {
 	for _, temperature := range []string{"0", "1"} {
 		for _, batch := range []int{1, 8, 32} {
 			kind := map[string]string{"0": "greedy", "1": "sampled"}[temperature]
-			rows = append(rows, row{name: fmt.Sprintf("decode %s %d", kind, batch), what: "64 new tokens after prompts of 8-64",
+			r := row{name: fmt.Sprintf("decode %s %d", kind, batch), what: "64 new tokens after prompts of 8-64",
 				unit: "token", dtype: "float32", steps: 3, batch: batch, quick: batch == 8, salsa: decode(temperature), read: fromSummary,
-				rival: rival{venv: "trl1", script: "decode.py", args: []string{"--temperature", temperature}}})
+				rival: rival{venv: "trl1", script: "decode.py", args: []string{"--temperature", temperature}}}
+			if rows = append(rows, r); temperature == "0" {
+				rows = append(rows, r.half())
+			}
 		}
 	}
 	return append(rows,
@@ -80,6 +84,12 @@ func allRows() []row {
 		row{name: "dispatch", what: "one op on four floats", unit: "op", quick: true, benchmarks: "Dispatch/tensor", rival: rival{venv: "trl1"}, notATuned: true},
 		row{name: "matmul", what: "fp32 product 1024x1024x1024", unit: "op", quick: true, benchmarks: "Matmul/1024x1024x1024/tensor",
 			rival: rival{venv: "trl1"}, notATuned: true})
+}
+
+// half is the row in bfloat16.
+func (r row) half() row {
+	r.name, r.dtype, r.quick = r.name+" bfloat16", "bfloat16", false
+	return r
 }
 
 // ppoPhases joins salsa's phases into the three that TRL's loop has.
