@@ -58,9 +58,17 @@ func Scope(fn func() error) (err error) {
 	return fn()
 }
 
-// Scoped frees what f made on the way to its result, but for what is kept and what the graph holds. It panics as f does.
+// Scoped frees what f made on the way to its result, but for what is kept and what the graph holds. It panics as f does,
+// and if f calls Checkpoint on the way to a result with a gradient: Backward would come when the scope has ended.
 func Scoped(f func() Tensor) (y Tensor) {
-	if err := Scope(func() error { y = f().Keep(); return nil }); err != nil {
+	err := Scope(func() error {
+		y = f().Keep()
+		if n := len(segments); n > 0 && segments[n-1].scope == current && y.c != nil && y.RequiresGrad() {
+			panic(opError("scoped", "the result depends on a Checkpoint of this scope, whose gradients would be lost", []Tensor{y}))
+		}
+		return nil
+	})
+	if err != nil {
 		panic(err)
 	}
 	return y

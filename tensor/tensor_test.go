@@ -226,6 +226,19 @@ func TestCheckpoint(t *testing.T) {
 	})
 }
 
+// A stretch that ends with its scope would leave no gradient behind it, silently.
+func TestCheckpointInScopedIsRefused(t *testing.T) {
+	run(t, func() {
+		w := tensor.Randn(1, 8).RequireGrad(true)
+		stretch := func() tensor.Tensor {
+			return tensor.Checkpoint(func(x tensor.Tensor) tensor.Tensor { return x.Mul(w) }, w.MulScalar(2)).Sum()
+		}
+		err := tensor.Try(func() { tensor.Scoped(stretch) })
+		require.ErrorContains(t, err, "gradients would be lost")
+		assert.False(t, tensor.Scoped(func() tensor.Tensor { return stretch().Detach() }).RequiresGrad(), "without a gradient nothing is lost")
+	})
+}
+
 func TestAttentionMatchesFormula(t *testing.T) {
 	run(t, func() {
 		q, k, v := tensor.Randn(1, 2, 4, 3, 8), tensor.Randn(2, 2, 2, 5, 8), tensor.Randn(3, 2, 2, 5, 8)

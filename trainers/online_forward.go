@@ -57,9 +57,8 @@ func (r *Online) policyLoss(part []Sample, whole extent, seen func(f forward)) (
 	if r.method.tokenwise() {
 		return models.LogProbsLoss(r.cast.Policy, in, at, r.set.Temperature, loss), stats
 	}
-	return tensor.Scoped(func() tensor.Tensor {
-		return loss(0, len(at.Rows), models.LogProbs(r.cast.Policy, in, at, r.set.Temperature))
-	}), stats
+	scores := models.LogProbs(r.cast.Policy, in, at, r.set.Temperature) // its Checkpoints must live until Backward
+	return tensor.Scoped(func() tensor.Tensor { return loss(0, len(at.Rows), scores) }), stats
 }
 
 // flatten lays one per-token series of all samples end to end as a constant: [N] fp32.
