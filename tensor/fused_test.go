@@ -207,6 +207,17 @@ func TestLinearLogProbLossTakesGradientsEarly(t *testing.T) {
 	})
 }
 
+// The gradients of a loss that were taken early are handed on once: a second walk back is refused, not silently empty.
+func TestLinearLogProbLossIsWalkedOnce(t *testing.T) {
+	run(t, func() {
+		h := tensor.Randn(3, 5, 6).RequireGrad(true)
+		y := tensor.LinearLogProbLoss(h, tensor.Randn(4, 37, 6), tensor.Ints(make([]int, 5), 5), 1, 0,
+			func(_, _ int, s tensor.TargetScores) tensor.Tensor { return s.LogP.Sum() })
+		tensor.Backward(y)
+		require.ErrorContains(t, tensor.Try(func() { tensor.Backward(y) }), "taken by a backward pass before")
+	})
+}
+
 // TestLinearLogProbTypes holds rows that fill no vector, and bf16, to float64.
 func TestLinearLogProbTypes(t *testing.T) {
 	for _, dt := range bothTypes {

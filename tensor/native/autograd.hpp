@@ -14,8 +14,9 @@ struct Known : Function<Known> {
       if (grads[i].defined()) ctx->saved_data[name(i)] = std::move(grads[i]);
     return y.detach().clone();
   }
-  // The gradients are handed out, not copied: a second backward would find none.
+  // The gradients are handed out, not copied: there is no second backward.
   static variable_list backward(AutogradContext* ctx, variable_list grad) {
+    TORCH_CHECK(!ctx->saved_data.empty(), "the gradients of this loss have been taken by a backward pass before");
     variable_list out(4);
     double g = grad[0].item<double>();
     for (int i = 0; i < 2; i++) {

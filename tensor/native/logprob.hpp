@@ -278,6 +278,7 @@ struct Plain : Function<Plain> {
     return {logp, entropy, correct};
   }
   static variable_list backward(AutogradContext* ctx, variable_list grad) {
+    if (!grad[0].defined() && !grad[1].defined()) return variable_list(6);
     auto saved = ctx->get_saved_variables();
     const Tensor &h = saved[0], &w = saved[1], &targets = saved[2], &lse = saved[3], &entropy = saved[4];
     double inv_temp = ctx->saved_data["inv_temp"].toDouble();
@@ -304,7 +305,6 @@ struct Plain : Function<Plain> {
         Tensor de = p * (logp + entropy.narrow(0, i, k).unsqueeze(-1)) * g.neg();
         dz = dz.defined() ? dz.add_(de) : de;
       }
-      if (!dz.defined()) continue;
       if (inv_temp != 1) dz.mul_(inv_temp);
       if (softcap > 0) dz.mul_(1 - (c.capped / softcap).square_());
       dz = dz.to(w.scalar_type());

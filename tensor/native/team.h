@@ -34,7 +34,7 @@ void parallel_for(int64_t n, int64_t grain, F&& f) {
       [](void* p) {
         Call* c = static_cast<Call*>(p);
         int64_t parts = std::min<int64_t>(fork_size(), (c->n + c->grain - 1) / c->grain);
-        int64_t size = (c->n + parts - 1) / parts, from = fork_place() * size;
+        int64_t size = std::max(c->grain, (c->n + parts - 1) / parts), from = fork_place() * size;
         if (from >= c->n) return;
         try {
           (*c->f)(from, std::min(c->n, from + size));
