@@ -54,6 +54,7 @@ func libtorchStep(states []tensor.AdamWState, masters []tensor.Tensor, h tensor.
 }
 
 // BenchmarkAdamW counts the bytes that our step on the CPU reads and writes, for libtorch's too, whose passes are more.
+// %limit is their share of what updateSpeed allows; the small tensors stay in a cache and can be above it.
 func BenchmarkAdamW(b *testing.B) {
 	h := tensor.AdamWHyper{LR: 1e-5, Beta1: 0.9, Beta2: 0.999, WeightDecay: 0.01, Eps: 1e-8}
 	for _, s := range []struct{ n, dim int }{{64, 64}, {16, 1024}} {
@@ -94,6 +95,7 @@ func adamwSteps(b *testing.B, states []tensor.AdamWState, ours bool, h tensor.Ad
 		each += 2 * bytesOf(s.M, s.V)
 	}
 	bytes(b, each)
+	perSecond(b, each, updateSpeed()/100, "%limit")
 	return err
 }
 
@@ -107,6 +109,7 @@ func BenchmarkGradNorm(b *testing.B) {
 					return params[0]
 				})
 				bytes(b, bytesOf(params...))
+				perSecond(b, bytesOf(params...), readSpeed()/100, "%limit")
 				return err
 			})
 		})

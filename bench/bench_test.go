@@ -9,6 +9,9 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/sugarme/gotch/libtch"
 
 	"salsa/tensor"
 )
@@ -123,6 +126,36 @@ func perSecond(b *testing.B, each, scale float64, unit string) {
 func flops(b *testing.B, each float64)  { perSecond(b, each, 1e9, "GFLOP/s") }
 func bytes(b *testing.B, each float64)  { perSecond(b, each, 1e9, "GB/s") }
 func tokens(b *testing.B, each float64) { perSecond(b, each, 1, "tokens/s") }
+
+// readSpeed is the rate, in bytes per second, at which libtorch's threads sum 512 MB: the best of three passes.
+func readSpeed() float64 {
+	return speed(512<<20, func(x, _ tensor.Tensor) { x.Sum().Float32s() })
+}
+
+// updateSpeed is the rate at which they add 512 MB to 512 MB in place, two read and one written.
+func updateSpeed() float64 {
+	return speed(3*512<<20, func(x, y tensor.Tensor) {
+		out := make([]libtch.Ctensor, 1)
+		libtch.AtgAdd_(&out[0], x.Handle(), y.Handle())
+		libtch.AtFree(out[0]) // a second handle to x
+		sync(x)
+	})
+}
+
+// speed is the best of three passes over two tensors of 512 MB, that move so many bytes, in bytes per second.
+func speed(moved float64, pass func(x, y tensor.Tensor)) float64 {
+	best := time.Duration(1 << 62)
+	_ = tensor.NoGrad(func() error {
+		x, y := tensor.Ones(tensor.Float32, device, 128<<20), tensor.Ones(tensor.Float32, device, 128<<20)
+		for range 3 {
+			start := time.Now()
+			pass(x, y)
+			best = min(best, time.Since(start))
+		}
+		return nil
+	})
+	return moved / best.Seconds()
+}
 
 // normal draws a tensor of the benchmark's type on its device; every call gives the same numbers.
 func normal(shape ...int) tensor.Tensor {

@@ -14,21 +14,6 @@ import (
 	"salsa/tensor"
 )
 
-// readSpeed is the rate, in bytes per second, at which libtorch's threads sum 512 MB: the best of three passes.
-func readSpeed() float64 {
-	best := time.Duration(1 << 62)
-	_ = tensor.NoGrad(func() error {
-		x := tensor.Ones(tensor.Float32, device, 128<<20)
-		for range 3 {
-			start := time.Now()
-			x.Sum().Float32s()
-			best = min(best, time.Since(start))
-		}
-		return nil
-	})
-	return float64(512<<20) / best.Seconds()
-}
-
 // decodeBytes is what a step must read: all weights but the embedding, of which it needs a few rows.
 func decodeBytes(m models.Model) float64 {
 	var all []tensor.Tensor

@@ -23,8 +23,10 @@ type slot struct {
 // AdamW is decoupled weight decay Adam (Loshchilov & Hutter, arXiv 1711.05101) with PyTorch's defaults of
 // behaviour: decay applies to every parameter, and parameters without a gradient are left alone.
 type AdamW struct {
-	hyper Hyper
-	slots []slot
+	hyper  Hyper
+	slots  []slot
+	own    []tensor.AdamWState // of those slots that our kernel steps on
+	others []slot              // that libtorch's does
 }
 
 // NewAdamW makes the optimizer's state, which lives until Close. Parameters must be leaves, and between steps nothing but
@@ -47,6 +49,11 @@ func NewAdamW(params []nn.Param, h Hyper) *AdamW {
 			s.master = t.Detach().To(tensor.Float32).Hold()
 		}
 		o.slots = append(o.slots, s)
+		if dev == tensor.CPU && !s.master.Defined() {
+			o.own = append(o.own, s.AdamWState)
+		} else {
+			o.others = append(o.others, s)
+		}
 	}
 	return o
 }
@@ -73,19 +80,14 @@ func ClipFactor(norm, most float64) float64 {
 // scaled in place.
 func (o *AdamW) Step(lr, clip float64) error {
 	hyper := tensor.AdamWHyper{LR: lr, Beta1: o.hyper.Beta1, Beta2: o.hyper.Beta2, WeightDecay: o.hyper.WeightDecay, Eps: o.hyper.Eps}
-	var others []slot
+	var others []slot // that have a gradient
 	err := tensor.NoGrad(func() error {
-		var states []tensor.AdamWState
-		for _, s := range o.slots {
-			switch {
-			case !s.Param.Grad().Defined():
-			case s.Param.Device() == tensor.CPU && !s.master.Defined():
-				states = append(states, s.AdamWState)
-			default:
+		for _, s := range o.others {
+			if s.Param.Grad().Defined() {
 				others = append(others, s)
 			}
 		}
-		tensor.AdamWStep(states, hyper, clip)
+		tensor.AdamWStep(o.own, hyper, clip)
 		return nil
 	})
 	if err != nil {
@@ -152,5 +154,5 @@ func (o *AdamW) Close() {
 		s.Rest.Free()
 		s.master.Free()
 	}
-	o.slots = nil
+	o.slots, o.own, o.others = nil, nil, nil
 }

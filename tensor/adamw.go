@@ -56,23 +56,25 @@ func FusedAdamWStep(params, grads, m, v, steps []Tensor, h AdamWHyper) {
 // went. Rest is absent for a parameter in fp32.
 type AdamWState struct{ Param, M, V, Step, Rest Tensor }
 
-// AdamWStep updates parameters on the CPU, all of which have gradients, which it multiplies by clip in float32 as it reads
-// them. Otherwise it is FusedAdamWStep on float32 values, in the same arithmetic, and gives the same bits for any number
-// of threads.
+// AdamWStep updates the parameters on the CPU that have a gradient, which it multiplies by clip in float32 as it reads it.
+// Otherwise it is FusedAdamWStep on float32 values, in the same arithmetic, and gives the same bits for any number of
+// threads. All tensors, small ones too, are the work of one call.
 func AdamWStep(states []AdamWState, h AdamWHyper, clip float64) {
 	if len(states) == 0 {
 		return
 	}
 	const op = "adamw"
-	var params, grads, rests, m, v, steps []Tensor
-	for _, s := range states {
-		params, grads, rests = append(params, s.Param), append(grads, s.Param.Grad()), append(rests, s.Rest)
-		m, v, steps = append(m, s.M), append(v, s.V), append(steps, s.Step)
+	for i := range states {
+		s := &states[i]
+		s.Param.must(op)
+		s.M.must(op)
+		s.V.must(op)
+		s.Step.must(op)
 	}
-	absent := unsafe.Slice((*libtch.Ctensor)(unsafe.Pointer(&rests[0])), len(rests)) // as handles does, where all must be there
-	err := native.AdamW(handles(op, params), handles(op, grads), absent, handles(op, m), handles(op, v), handles(op, steps), h, clip)
-	if err != nil {
-		panic(opError(op, err.Error(), params[:1]))
+	// A state is five handles in the order of native's.
+	all := unsafe.Slice((*libtch.Ctensor)(unsafe.Pointer(&states[0])), len(states)*int(unsafe.Sizeof(states[0])/unsafe.Sizeof(Tensor{})))
+	if err := native.AdamW(all, h, clip); err != nil {
+		panic(opError(op, err.Error(), nil))
 	}
 }
 

@@ -189,6 +189,47 @@ func TestMasterOfEveryBF16(t *testing.T) {
 	})
 }
 
+// Tensors of no, one and some numbers that begin anywhere in memory move as they do alone, one without a gradient stays,
+// and nothing beside them is touched.
+func TestAdamWStepOfManyTensors(t *testing.T) {
+	run(t, func() {
+		h := tensor.AdamWHyper{LR: 1e-2, Beta1: 0.9, Beta2: 0.999, WeightDecay: 0.01, Eps: 1e-8}
+		for _, d := range []tensor.DType{tensor.Float32, tensor.BFloat16} {
+			var many []tensor.AdamWState
+			var around, values []tensor.Tensor // the memory that parameters are cut from, and what they begin with
+			for i, n := range []int{0, 1, 17, 16_385, 9} {
+				s := newState(d, n+3)
+				around, values = append(around, s.Param), append(values, s.Param.Detach().Narrow(0, 1, n).Clone())
+				cut := func(x tensor.Tensor) tensor.Tensor { return x.Detach().Narrow(0, 1, n) }
+				s.Param, s.M, s.V = cut(s.Param).RequireGrad(true), cut(s.M), cut(s.V)
+				if d == tensor.BFloat16 {
+					s.Rest = cut(s.Rest)
+				}
+				if i < 4 {
+					pull(s, tensor.Randn(uint64(i), n))
+				}
+				many = append(many, s)
+			}
+			tensor.AdamWStep(many, h, 0.5)
+			for i, s := range many {
+				n := s.Param.Numel()
+				alone := newState(d, n)
+				alone.Param = values[i].RequireGrad(true)
+				if i < 4 {
+					pull(alone, tensor.Randn(uint64(i), n))
+					tensor.AdamWStep([]tensor.AdamWState{alone}, h, 0.5)
+				}
+				assert.True(t, bytes.Equal(alone.Param.Bytes(), s.Param.Bytes()), "%s, %d numbers", d, n)
+				assert.True(t, bytes.Equal(alone.V.Bytes(), s.V.Bytes()), "%s, %d numbers", d, n)
+				assert.Equal(t, alone.Step.Item(), s.Step.Item())
+				whole, fresh := around[i].Detach(), newState(d, n+3).Param.Detach()
+				assert.Equal(t, fresh.Narrow(0, 0, 1).Bytes(), whole.Narrow(0, 0, 1).Bytes())
+				assert.Equal(t, fresh.Narrow(0, n+1, 2).Bytes(), whole.Narrow(0, n+1, 2).Bytes())
+			}
+		}
+	})
+}
+
 func TestAdamWStepRefuses(t *testing.T) {
 	run(t, func() {
 		h := tensor.AdamWHyper{LR: 1, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8}
@@ -198,6 +239,11 @@ func TestAdamWStepRefuses(t *testing.T) {
 		bare.Rest = tensor.Tensor{}
 		err := tensor.Try(func() { tensor.AdamWStep([]tensor.AdamWState{bare}, h, 1) })
 		require.ErrorContains(t, err, "a bfloat16 weight needs the low half")
+		across := newState(tensor.Float32, 6)
+		across.Param = tensor.Randn(1, 2, 3).Transpose(0, 1).Detach().RequireGrad(true)
+		tensor.Backward(across.Param.Square().Sum())
+		err = tensor.Try(func() { tensor.AdamWStep([]tensor.AdamWState{across}, h, 1) })
+		require.ErrorContains(t, err, "are expected", "the numbers of a weight lie in a row")
 		err = tensor.Try(func() { half.SetMaster(make([]byte, 6)) })
 		require.ErrorContains(t, err, "4 bytes for each number")
 		assert.Zero(t, half.Step.Item(), "a refused step does not count")

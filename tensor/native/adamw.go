@@ -16,10 +16,12 @@ import (
 // Hyper are the settings of an AdamW step.
 type Hyper struct{ LR, Beta1, Beta2, WeightDecay, Eps float64 }
 
-// AdamW takes one step on params on the CPU from grads times clip with our kernels; steps are fp32 scalars, rests the low
-// halves of bf16 params' float32 values and nil for fp32.
-func AdamW(params, grads, rests, m, v, steps []libtch.Ctensor, h Hyper, clip float64) error {
-	return check(C.sn_adamw(handles(params), handles(grads), handles(rests), handles(m), handles(v), handles(steps), C.int(len(params)),
+// AdamW takes one step with our kernels on parameters on the CPU that have a gradient, of which it takes clip times. all
+// holds of each parameter its handle and those of its moments, its fp32 scalar step count, and the low half of a bf16
+// parameter's float32 value, nil for fp32.
+func AdamW(all []libtch.Ctensor, h Hyper, clip float64) error {
+	const each = int(unsafe.Sizeof(C.sn_adamw_state{}) / unsafe.Sizeof(all[0]))
+	return check(C.sn_adamw((*C.sn_adamw_state)(unsafe.Pointer(&all[0])), C.int(len(all)/each),
 		C.double(h.LR), C.double(h.Beta1), C.double(h.Beta2), C.double(h.WeightDecay), C.double(h.Eps), C.double(clip)))
 }
 

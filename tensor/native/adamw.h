@@ -21,6 +21,7 @@ struct AdamW {
   float rate;     // -lr / (1 - beta1^step)
   bool near;      // 1 - beta1 < 1/2: the first moment is reckoned from its old value, else from the gradient
 
+  AdamW() = default;
   AdamW(double step, double lr, double beta1, double beta2, double weight_decay, double eps, double clip);
 };
 

@@ -22,12 +22,10 @@ struct Piece {
   int64_t from, to;
 };
 
-std::vector<Piece> pieces(const std::vector<at::Tensor>& ts) {
+// cut appends the pieces of a tensor of n numbers.
+inline void cut(std::vector<Piece>& all, int tensor, int64_t n) {
   constexpr int64_t size = 1 << 14;
-  std::vector<Piece> out;
-  for (size_t i = 0; i < ts.size(); i++)
-    for (int64_t n = ts[i].numel(), from = 0; from < n; from += size) out.push_back({int(i), from, std::min(n, from + size)});
-  return out;
+  for (int64_t from = 0; from < n; from += size) all.push_back({tensor, from, std::min(n, from + size)});
 }
 
 inline bool plain(const at::Tensor& t) {
@@ -46,6 +44,32 @@ inline void check_state(const at::Tensor& w, const at::Tensor& rest, const at::T
               "a bfloat16 weight needs the low half of its float32 value, and no other has one");
 }
 
+// Slot is where a parameter's numbers are, and its step. rest is null but for bf16.
+struct Slot {
+  at::Tensor grad;  // its elements in a row
+  void *w, *rest;
+  float *m, *v, *step;
+  sn::AdamW by;
+
+  Slot(const sn_adamw_state& s, const at::Tensor& g) : grad(g.contiguous()) {
+    const at::Tensor &W = sn::ref(s.param), &M = sn::ref(s.m), &V = sn::ref(s.v), R = sn::opt(s.rest);
+    check_state(W, R, V);
+    TORCH_CHECK(g.scalar_type() == W.scalar_type() && g.device().is_cpu() && g.numel() == W.numel() && M.is_contiguous() &&
+                    M.scalar_type() == at::kFloat && M.numel() == W.numel(),
+                "a gradient of the weight's type and a float32 first moment are expected");
+    w = W.data_ptr(), rest = R.defined() ? R.data_ptr() : nullptr;
+    m = M.data_ptr<float>(), v = V.data_ptr<float>(), step = sn::ref(s.step).data_ptr<float>();
+  }
+
+  void move(int64_t from, int64_t to) const {
+    int64_t n = to - from;
+    if (rest)
+      sn::adamw_half(by, static_cast<uint16_t*>(w) + from, static_cast<uint16_t*>(rest) + from, halves(grad) + from, m + from, v + from, n);
+    else
+      sn::adamw(by, static_cast<float*>(w) + from, static_cast<const float*>(grad.data_ptr()) + from, m + from, v + from, n);
+  }
+};
+
 }  // namespace
 
 extern "C" {
@@ -61,7 +85,8 @@ char* sn_grad_norm(sn_tensor* params, int n, double* total) {
       if (plain(g)) own.push_back(g.contiguous());
       else others.push_back(g);
     }
-    std::vector<Piece> all = pieces(own);
+    std::vector<Piece> all;
+    for (size_t i = 0; i < own.size(); i++) cut(all, int(i), own[i].numel());
     std::vector<double> sums(all.size());
     sn::parallel_for(all.size(), 1, [&](int64_t from, int64_t to) {
       for (int64_t k = from; k < to; k++) {
@@ -103,36 +128,25 @@ char* sn_fused_adamw(sn_tensor* params, sn_tensor* grads, sn_tensor* m, sn_tenso
   });
 }
 
-// The same by our kernels, of gradients times clip; rests are null but for bf16.
-char* sn_adamw(sn_tensor* params, sn_tensor* grads, sn_tensor* rests, sn_tensor* m, sn_tensor* v, sn_tensor* steps, int n,
-               double lr, double beta1, double beta2, double weight_decay, double eps, double clip) {
+// The same by our kernels, of gradients times clip and of parameters that have one: a single fork for all tensors.
+char* sn_adamw(const sn_adamw_state* states, int n, double lr, double beta1, double beta2, double weight_decay, double eps, double clip) {
   return sn::guard([&] {
     at::NoGradGuard no_grad;
-    std::vector<at::Tensor> P = sn::list(params, n), G = sn::list(grads, n), R = sn::list(rests, n), M = sn::list(m, n),
-                            V = sn::list(v, n);
+    std::vector<Slot> slots;
+    std::vector<Piece> all;
+    slots.reserve(n);
     for (int i = 0; i < n; i++) {
-      check_state(P[i], R[i], V[i]);
-      G[i] = G[i].contiguous();
-      TORCH_CHECK(G[i].scalar_type() == P[i].scalar_type() && G[i].device().is_cpu() && G[i].numel() == P[i].numel() &&
-                      M[i].is_contiguous() && M[i].scalar_type() == at::kFloat && M[i].numel() == P[i].numel(),
-                  "a gradient of the weight's type and a float32 first moment are expected");
+      const at::Tensor& g = sn::ref(states[i].param).grad();
+      if (!g.defined()) continue;
+      cut(all, int(slots.size()), g.numel());
+      slots.emplace_back(states[i], g);
     }
-    std::vector<sn::AdamW> by;
-    for (int i = 0; i < n; i++) {
-      double step = *sn::ref(steps[i]).data_ptr<float>() += 1;
-      by.emplace_back(step, lr, beta1, beta2, weight_decay, eps, clip);
-      P[i].unsafeGetTensorImpl()->bump_version();
-    }
-    std::vector<Piece> all = pieces(P);
+    for (Slot& s : slots) s.by = sn::AdamW(*s.step += 1, lr, beta1, beta2, weight_decay, eps, clip);
     sn::parallel_for(all.size(), 1, [&](int64_t from, int64_t to) {
-      for (int64_t k = from; k < to; k++) {
-        const Piece& p = all[k];
-        int i = p.tensor;
-        float *one = M[i].data_ptr<float>() + p.from, *two = V[i].data_ptr<float>() + p.from;
-        if (R[i].defined()) sn::adamw_half(by[i], halves(P[i]) + p.from, halves(R[i]) + p.from, halves(G[i]) + p.from, one, two, p.to - p.from);
-        else sn::adamw(by[i], P[i].data_ptr<float>() + p.from, G[i].data_ptr<float>() + p.from, one, two, p.to - p.from);
-      }
+      for (int64_t k = from; k < to; k++) slots[all[k].tensor].move(all[k].from, all[k].to);
     });
+    for (int i = 0; i < n; i++)
+      if (sn::ref(states[i].param).grad().defined()) sn::ref(states[i].param).unsafeGetTensorImpl()->bump_version();
   });
 }
 

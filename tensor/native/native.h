@@ -43,8 +43,10 @@ char* sn_grad_norm(sn_tensor* params, int n, double* total);
 char* sn_scale_grads(sn_tensor* params, int n, double factor);
 char* sn_fused_adamw(sn_tensor* params, sn_tensor* grads, sn_tensor* m, sn_tensor* v, sn_tensor* steps, int n,
                      double lr, double beta1, double beta2, double weight_decay, double eps);
-char* sn_adamw(sn_tensor* params, sn_tensor* grads, sn_tensor* rests, sn_tensor* m, sn_tensor* v, sn_tensor* steps, int n,
-               double lr, double beta1, double beta2, double weight_decay, double eps, double clip);
+typedef struct {
+  sn_tensor param, m, v, step, rest;  // rest is null but for bf16
+} sn_adamw_state;
+char* sn_adamw(const sn_adamw_state* states, int n, double lr, double beta1, double beta2, double weight_decay, double eps, double clip);
 char* sn_master_join(void* master, sn_tensor w, sn_tensor rest, sn_tensor v);
 char* sn_master_split(const void* master, sn_tensor w, sn_tensor rest, sn_tensor v);
 
