@@ -66,6 +66,7 @@ func TestSampleFilters(t *testing.T) {
 		for _, s := range []tensor.Sampler{
 			{Temperature: 0.7, TopK: 50, TopP: 1}, {Temperature: 1, TopP: 0.9}, {Temperature: 1.3, TopK: 300, TopP: 0.6},
 			{Temperature: 1, TopP: 1, MinP: 0.05}, {Temperature: 1, TopK: 1, TopP: 1}, {Temperature: 0.2, TopP: 1e-9}, {Temperature: 1, TopP: 1},
+			{Temperature: 0.3, TopP: 0.95}, {Temperature: 1, TopK: 20, TopP: 1}, {Temperature: 0.1, TopK: 40, TopP: 0.9}, {Temperature: 1, TopP: 0.999}, {Temperature: 1, TopP: 0.99995}, {Temperature: 9, TopP: 0.5},
 		} {
 			kept := keptBySort(logits, s)
 			for _, u := range []float64{0, 0.2, 0.5, 0.9, 0.999999} {

@@ -369,61 +369,6 @@ static void gate(T* y, const float* g, const float* u, int64_t n, int act) {
   }
 }
 
-// The largest of n logits; nan tells whether one is not a number.
-static float largest(const float* z, int64_t n, bool* nan) {
-  vf top = vf{} - __builtin_inff();
-  vi bad = {};
-  int64_t i = 0;
-  for (; i + VL <= n; i += VL) {
-    vf v = load(z + i);
-    bad |= v != v;
-    top = vmax(top, v);
-  }
-  float most = top[0];
-  *nan = false;
-  for (int l = 0; l < VL; l++) {
-    most = top[l] > most ? top[l] : most;
-    *nan = *nan || bad[l];
-  }
-  for (; i < n; i++) {
-    *nan = *nan || z[i] != z[i];
-    most = z[i] > most ? z[i] : most;
-  }
-  return most;
-}
-
-// The sums of p in blocks of draw_block.
-static void block_sums(const float* p, int64_t n, double* blocks) {
-  for (int64_t b = 0; b * draw_block < n; b++) {
-    int64_t end = (b + 1) * draw_block < n ? (b + 1) * draw_block : n, i = b * draw_block;
-    vf acc = vf{};
-    for (; i + VL <= end; i += VL) acc += load(p + i);
-    if (i < end) acc += load_part(p + i, end - i);
-    blocks[b] = sum(acc);
-  }
-}
-
-// p = e^((z - top)·inv), and its sums.
-static void weigh(float* p, const float* z, int64_t n, float top, float inv, double* blocks) {
-  int64_t i = 0;
-  for (; i + VL <= n; i += VL) store(p + i, vexp((load(z + i) - top) * inv));
-  if (i < n) store_part(p + i, vexp((load_part(z + i, n - i) - top) * inv), n - i);
-  block_sums(p, n, blocks);
-}
-
-// Zeroes what is below floor.
-static void sieve(float* p, int64_t n, float floor, double* blocks) {
-  int64_t i = 0;
-  for (; i + VL <= n; i += VL) {
-    vf v = load(p + i);
-    store(p + i, v < floor ? vf{} : v);
-  }
-  for (; i < n; i++) p[i] = p[i] < floor ? 0 : p[i];
-  block_sums(p, n, blocks);
-}
-
-static DrawKernels draw_kernels() { return {largest, weigh, sieve}; }
-
 template <class T>
 static Kernels<T> kernels() {
   Kernels<T> k;

@@ -32,6 +32,8 @@ constexpr int64_t draw_block = 512;  // weights whose sum is kept, so that a dra
 struct DrawKernels {
   float (*largest)(const float* z, int64_t n, bool* nan);
   void (*weigh)(float* p, const float* z, int64_t n, float top, float inv, double* blocks);
+  int64_t (*at_least)(int32_t* ids, const float* p, int64_t n, float floor);
+  void (*peaks)(float* y, const float* p, int64_t n);
   void (*sieve)(float* p, int64_t n, float floor, double* blocks);
 };
 const DrawKernels& draw_kernels();

@@ -7,7 +7,9 @@
 #include <ATen/ops/empty.h>
 #include <algorithm>
 #include <atomic>
+#include <cfloat>
 #include <cmath>
+#include <functional>
 #include <vector>
 
 namespace {
@@ -25,6 +27,8 @@ struct Weights {
   std::vector<double> blocks;  // sums of sn::draw_block of them each
   std::vector<int32_t> counts;  // by bin
   std::vector<double> masses;
+  std::vector<int32_t> ids;
+  std::vector<float> peaks;
 
   double total() const {
     double all = 0;
@@ -42,25 +46,29 @@ int bin(float p) {
   return std::min<int>(u >> bin_shift, bins - 1);
 }
 
-// members returns the ids of a bin from the likeliest down, equal ones by id.
-std::vector<int64_t> members(const std::vector<float>& p, int b) {
-  std::vector<int64_t> ids;
-  for (size_t i = 0; i < p.size(); i++)
-    if (p[i] > 0 && bin(p[i]) == b) ids.push_back(i);
-  std::sort(ids.begin(), ids.end(), [&](int64_t x, int64_t y) { return p[x] != p[y] ? p[x] > p[y] : x < y; });
-  return ids;
+// floor_of_top returns a weight that at least k of p have or exceed: the k-th largest of the largest of each stretch.
+float floor_of_top(Weights& w, const sn::DrawKernels& k, int64_t top_k) {
+  size_t stretches = w.p.size() / 64;
+  if (stretches < size_t(top_k)) return 0;
+  w.peaks.resize(stretches);
+  k.peaks(w.peaks.data(), w.p.data(), w.p.size());
+  std::nth_element(w.peaks.begin(), w.peaks.begin() + (top_k - 1), w.peaks.end(), std::greater<float>());
+  return w.peaks[top_k - 1];
 }
 
 // cut keeps the likeliest weights: those that come before `enough` of the count and mass up to and with a weight says
-// yes, and that one. Only the bin where this happens is sorted.
+// yes, and that one. Enough must come among the weights of floor and more. Only the bin where it does is sorted.
 template <class Enough>
-void cut(Weights& w, const sn::DrawKernels& k, Enough enough) {
+void cut(Weights& w, const sn::DrawKernels& k, float floor, Enough enough) {
+  std::vector<int32_t>& all = w.ids;
+  all.resize(w.p.size());
+  all.resize(k.at_least(all.data(), w.p.data(), w.p.size(), std::max(floor, FLT_MIN)));  // weights are 0 or normal
   w.counts.assign(bins, 0);
   w.masses.assign(bins, 0);
-  for (float p : w.p) {
-    int b = bin(p);
+  for (int32_t i : all) {
+    int b = bin(w.p[i]);
     w.counts[b]++;
-    w.masses[b] += p;
+    w.masses[b] += w.p[i];
   }
   int64_t count = 0;
   double mass = 0;
@@ -70,7 +78,10 @@ void cut(Weights& w, const sn::DrawKernels& k, Enough enough) {
     count += w.counts[b];
     mass += w.masses[b];
   }
-  std::vector<int64_t> ids = members(w.p, b);
+  std::vector<int32_t> ids;  // of the bin, from the likeliest down, equal ones by id
+  for (int32_t i : all)
+    if (bin(w.p[i]) == b) ids.push_back(i);
+  std::sort(ids.begin(), ids.end(), [&](int32_t x, int32_t y) { return w.p[x] != w.p[y] ? w.p[x] > w.p[y] : x < y; });
   size_t i = 0;
   for (; i < ids.size(); i++) {
     mass += w.p[ids[i]];
@@ -110,10 +121,13 @@ std::pair<int64_t, float> pick(const float* z, float top, int64_t V, double u, c
   k.weigh(w.p.data(), z, V, top, float(1 / temperature), w.blocks.data());
   double total = w.total();
   if (s.temperature == 0) return {std::find(z, z + V, top) - z, float(-std::log(total))};
-  if (s.top_k > 0 && s.top_k < V) cut(w, k, [&](int64_t count, double) { return count >= s.top_k; });
+  if (s.top_k > 0 && s.top_k < V) cut(w, k, floor_of_top(w, k, s.top_k), [&](int64_t count, double) { return count >= s.top_k; });
   if (s.top_p < 1) {
-    double want = s.top_p * w.total();
-    cut(w, k, [&](int64_t count, double mass) { return count > 0 && mass >= want; });
+    // The V weights at most that lie below a V-th of what is left out weigh less than that together. Half of it, because
+    // sums are rounded; next to 1 nothing can be said.
+    double all = w.total(), want = s.top_p * all, out = 1 - s.top_p;
+    float floor = out > 1e-4 ? float(0.5 * out * all / double(V)) : 0;
+    cut(w, k, floor, [&](int64_t count, double mass) { return count > 0 && mass >= want; });
   }
   if (s.min_p > 0) k.sieve(w.p.data(), V, float(s.min_p), w.blocks.data());  // the largest weight is 1
   int64_t id = draw(w, u);
