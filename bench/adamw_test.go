@@ -59,12 +59,12 @@ func BenchmarkAdamW(b *testing.B) {
 	h := tensor.AdamWHyper{LR: 1e-5, Beta1: 0.9, Beta2: 0.999, WeightDecay: 0.01, Eps: 1e-8}
 	for _, s := range []struct{ n, dim int }{{64, 64}, {16, 1024}} {
 		for _, d := range []tensor.DType{tensor.Float32, tensor.BFloat16} {
-			for _, kernel := range []string{"ours", "libtorch"} {
+			for _, kernel := range []string{"tensor", "libtorch"} {
 				b.Run(fmt.Sprintf("%dx%dx%d/%s/%s", s.n, s.dim, s.dim, d, kernel), func(b *testing.B) {
-					if kernel == "ours" && device != tensor.CPU {
+					if kernel == "tensor" && device != tensor.CPU {
 						b.Skip("our kernel is the CPU's")
 					}
-					run(b, func() error { return adamwSteps(b, optimizerState(d, s.n, s.dim), kernel == "ours", h) })
+					run(b, func() error { return adamwSteps(b, optimizerState(d, s.n, s.dim), kernel == "tensor", h) })
 				})
 			}
 		}

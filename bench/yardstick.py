@@ -130,14 +130,20 @@ def training_kernels():
         with torch.no_grad():
             bench(f"LinearLogProb/N{n}-D{d}-V{v}/forward", logp, **figures)
         bench(f"LinearLogProb/N{n}-D{d}-V{v}/train", train(logp, h, w), **figures)
-    for n, d in (64, 64), (16, 768):
+    for n, d in (64, 64), (16, 1024):
         params = [normal(d, d, grad=True) for _ in range(n)]
         for p in params:
             p.grad = torch.randn_like(p)
+        grads = [p.grad for p in params]
         opt = torch.optim.AdamW(params, lr=1e-5, fused=True)
-        bench(f"AdamW/{n}x{d}x{d}", opt.step, **{"GB/s": (7 * size(*params), 1e9)})
-        if d == 768:
-            bench("ClipGrads", lambda: torch.nn.utils.clip_grad_norm_(params, 1.0), **{"GB/s": (3 * size(*params), 1e9)})
+
+        def step():  # bfloat16 has no float32 weights behind it here, and moments of its own type
+            torch._foreach_mul_(grads, 0.999)
+            opt.step()
+
+        bench(f"AdamW/{n}x{d}x{d}/{args.dtype}/tensor", step, **{"GB/s": (7 * size(*params), 1e9)})
+        if d == 1024:
+            bench(f"GradNorm/{args.dtype}", lambda: torch.nn.utils.get_total_norm(grads), **{"GB/s": (size(*params), 1e9)})
 
 
 forward_kernels()
