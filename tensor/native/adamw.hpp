@@ -28,6 +28,13 @@ inline void cut(std::vector<Piece>& all, int tensor, int64_t n) {
   for (int64_t from = 0; from < n; from += size) all.push_back({tensor, from, std::min(n, from + size)});
 }
 
+// worth is how many pieces are worth a thread: those of 2^16 numbers, which take as long as it takes to wake it.
+inline int64_t worth(const std::vector<Piece>& all) {
+  int64_t numbers = 0, pieces = int64_t(all.size());
+  for (const Piece& p : all) numbers += p.to - p.from;
+  return pieces * (1 << 16) / std::max<int64_t>(numbers, 1) + 1;
+}
+
 inline bool plain(const at::Tensor& t) {
   return t.device().is_cpu() && (t.scalar_type() == at::kFloat || t.scalar_type() == at::kBFloat16);
 }
@@ -88,7 +95,7 @@ char* sn_grad_norm(sn_tensor* params, int n, double* total) {
     std::vector<Piece> all;
     for (size_t i = 0; i < own.size(); i++) cut(all, int(i), own[i].numel());
     std::vector<double> sums(all.size());
-    sn::parallel_for(all.size(), 1, [&](int64_t from, int64_t to) {
+    sn::parallel_for(all.size(), worth(all), [&](int64_t from, int64_t to) {
       for (int64_t k = from; k < to; k++) {
         const Piece& p = all[k];
         const at::Tensor& g = own[p.tensor];
@@ -142,7 +149,7 @@ char* sn_adamw(const sn_adamw_state* states, int n, double lr, double beta1, dou
       slots.emplace_back(states[i], g);
     }
     for (Slot& s : slots) s.by = sn::AdamW(*s.step += 1, lr, beta1, beta2, weight_decay, eps, clip);
-    sn::parallel_for(all.size(), 1, [&](int64_t from, int64_t to) {
+    sn::parallel_for(all.size(), worth(all), [&](int64_t from, int64_t to) {
       for (int64_t k = from; k < to; k++) slots[all[k].tensor].move(all[k].from, all[k].to);
     });
     for (int i = 0; i < n; i++)
