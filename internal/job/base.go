@@ -21,7 +21,7 @@ import (
 // Base are the options of every job that computes.
 type Base struct {
 	Device  string `yaml:"device" help:"where to compute: auto, cpu, cuda or cuda:N" hash:"-"`
-	DType   string `yaml:"dtype" enum:"float32,bfloat16" help:"type of the weights in memory; bfloat16 trains on exact float32 weights too, of which 16 more bits each are kept beside it (on a GPU all 32), and moves a log-probability by about 0.02"`
+	DType   string `yaml:"dtype" enum:"float32,bfloat16" help:"type of the weights in memory; bfloat16 trains with exact float32 masters, kept as 16 more bits for each weight (32 on a GPU), and moves a log-probability by about 0.02"`
 	Threads int    `yaml:"threads" help:"CPU threads of one op; 0: as many as cores" check:">=0" hash:"-"`
 	JSON    bool   `yaml:"json" help:"end with one line of JSON on standard output: the final metrics" hash:"-"`
 	Quiet   bool   `yaml:"quiet" help:"no progress on standard error" hash:"-"`
