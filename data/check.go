@@ -33,8 +33,9 @@ type Bin struct {
 type CheckReport struct {
 	Detected    string   `json:"detected"`
 	Rows        int      `json:"rows"`
-	Tokens      int      `json:"tokens"`        // in all sequences
-	Targets     int      `json:"target_tokens"` // of them
+	Tokens      int      `json:"tokens"`         // in all sequences
+	Targets     int      `json:"target_tokens"`  // of them
+	Unknown     int      `json:"unknown_tokens"` // of them: text for which the vocabulary has no token
 	Sequence    Spread   `json:"sequence_length"`
 	Prompt      Spread   `json:"prompt_length"`
 	Completion  Spread   `json:"completion_length"`
@@ -156,6 +157,7 @@ func (r *CheckReport) measure(enc *Encoder, sequences []Example) {
 		reply := len(x.IDs) - x.PromptLen
 		r.Tokens += len(x.IDs)
 		r.Targets += x.Targets()
+		r.Unknown += unknown(enc.Tok, x.IDs)
 		r.sequences = append(r.sequences, len(x.IDs))
 		r.prompts = append(r.prompts, x.PromptLen)
 		overlong = overlong || (enc.MaxLength > 0 && len(x.IDs) > enc.MaxLength)
@@ -173,6 +175,15 @@ func (r *CheckReport) measure(enc *Encoder, sequences []Example) {
 	r.Empty += one(empty)
 	r.NoStop += one(noStop)
 	r.Ties += one(len(sequences) == 2 && slices.Equal(sequences[0].IDs, sequences[1].IDs))
+}
+
+// unknown counts the ids that stand for text outside the vocabulary.
+func unknown(tok Tokenizer, ids []int) (n int) {
+	unk, ok := tok.UnknownID()
+	for _, id := range ids {
+		n += one(ok && id == unk)
+	}
+	return n
 }
 
 func one(condition bool) int {

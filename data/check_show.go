@@ -24,6 +24,9 @@ type span struct {
 }
 
 // spans decodes an example token by token. A token that is part of a character shows as its id.
+//
+// Some decoders strip the space that a text begins with, so the text of a token within the row is what a second one of
+// it adds to the first.
 func spans(tok Tokenizer, x Example) []span {
 	var list []span
 	for i, id := range x.IDs {
@@ -31,6 +34,9 @@ func spans(tok Tokenizer, x Example) []span {
 			list = append(list, span{Target: x.Mask[i]})
 		}
 		text := tok.Decode([]int{id}, false)
+		if i > 0 {
+			text = strings.TrimPrefix(tok.Decode([]int{id, id}, false), text)
+		}
 		if text == "" || !utf8.ValidString(text) || strings.Contains(text, "\uFFFD") {
 			text = fmt.Sprintf("⟨%d⟩", id)
 		}
@@ -92,7 +98,7 @@ func (r *CheckReport) lines() [][2]string {
 		label string
 		count int
 	}{
-		{"empty completions", r.Empty}, {"chosen equals rejected", r.Ties}, {"without stop token", r.NoStop},
+		{"unknown tokens", r.Unknown}, {"empty completions", r.Empty}, {"chosen equals rejected", r.Ties}, {"without stop token", r.NoStop},
 		{"duplicate rows", r.Duplicates}, {"repeated prompts", r.PromptTwice},
 		{"prompts leaked into evaluation", r.Leaks}, {"unusable rows", r.Bad},
 	}

@@ -83,6 +83,31 @@ func TestColourMarksTargets(t *testing.T) {
 	assert.Equal(t, "\x1b[90m<s>a␦[31m\x1b[0m\x1b[32mb⟨195⟩⟨169⟩</s>\x1b[0m", Colour(tok, x, true))
 }
 
+// stripping drops the space that a text begins with, as decoders of SentencePiece vocabularies do.
+type stripping struct{ *fakeTokenizer }
+
+func (s stripping) Decode(ids []int, skipSpecial bool) string {
+	return strings.TrimPrefix(s.fakeTokenizer.Decode(ids, skipSpecial), " ")
+}
+
+func TestColourKeepsSpacesWithinTheRow(t *testing.T) {
+	tok := stripping{newFake()}
+	tok.merges = []string{" a "}
+	x := Example{IDs: []int{fakeBOS, 'o', 'n', 300, 'x', ' ', 'y'}, Mask: make([]bool, 7)}
+	assert.Equal(t, "<s>on a x y", Colour(tok, x, false))
+}
+
+func TestCheckCountsUnknownTokens(t *testing.T) {
+	tok := newFake()
+	tok.specials = append(tok.specials, "<unk>")
+	r, err := Check(rowsOf(t, `{"prompt":"a<unk>","completion":"<unk><unk>"}`, `{"prompt":"a","completion":"b"}`), nil, NewEncoder(tok, fakeBOS, fakeEOS), 0)
+	require.NoError(t, err)
+	assert.Equal(t, 3, r.Unknown)
+	var text bytes.Buffer
+	require.NoError(t, r.WriteText(&text, false))
+	assert.Contains(t, text.String(), "unknown tokens                  3\n")
+}
+
 func TestCheckPages(t *testing.T) {
 	rows := rowsOf(t, `{"prompt":"<script>","completion":"b"}`)
 	r, err := Check(rows, rows, NewEncoder(newFake(), fakeBOS, fakeEOS), 0)

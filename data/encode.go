@@ -19,6 +19,8 @@ type Tokenizer interface {
 	Decode(ids []int, skipSpecial bool) string
 	// TokenID looks up one token of the vocabulary.
 	TokenID(token string) (int, bool)
+	// UnknownID is the id that stands for text outside the vocabulary, if there is one.
+	UnknownID() (int, bool)
 	// VocabSize is the highest id + 1.
 	VocabSize() int
 }

@@ -68,6 +68,8 @@ func (f *fakeTokenizer) TokenID(token string) (int, bool) {
 	return 256 + i, i >= 0
 }
 
+func (f *fakeTokenizer) UnknownID() (int, bool) { return f.TokenID("<unk>") }
+
 func (f *fakeTokenizer) VocabSize() int { return 300 + len(f.merges) }
 
 // realData returns a path in the folder of real data, or skips the test.

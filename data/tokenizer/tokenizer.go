@@ -241,6 +241,10 @@ func (t *Tokenizer) TokenID(tok string) (int, bool) {
 	return int(id), ok
 }
 
+// UnknownID returns the id that stands for text outside the vocabulary; there is none where all bytes have tokens of
+// their own.
+func (t *Tokenizer) UnknownID() (int, bool) { return int(t.model.unk), t.model.unk != missing }
+
 // Token returns the token of an id as it is written in the vocabulary.
 func (t *Tokenizer) Token(id int) (string, bool) {
 	if a, ok := t.byID[id]; ok {
