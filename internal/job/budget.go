@@ -116,8 +116,12 @@ func (f *fitting) resumed() (bool, error) {
 // fit makes one change after the other until the plan is within the budget.
 func (f *fitting) fit() error {
 	fits, err := f.look()
-	if fits || err != nil {
+	if err != nil {
 		return err
+	}
+	if fits {
+		f.say("predicted peak %s", humanBytes(f.least.Peak))
+		return nil
 	}
 	whole := f.least.Peak
 	if f.may(checkpointKey) {
@@ -138,10 +142,15 @@ func (f *fitting) fit() error {
 	if !fits {
 		return f.tooLittle()
 	}
-	if f.value("quiet") != "true" {
-		fmt.Fprintf(os.Stderr, "salsa: --memory-budget %s: %s; predicted peak %s, %s without\n", f.text, f.changed(), humanBytes(f.least.Peak), humanBytes(whole))
-	}
+	f.say("predicted peak %s, %s without", humanBytes(f.least.Peak), humanBytes(whole))
 	return nil
+}
+
+// say tells what was decided and the plan that it led to.
+func (f *fitting) say(format string, args ...any) {
+	if f.value("quiet") != "true" {
+		fmt.Fprintf(os.Stderr, "salsa: --memory-budget %s: %s; %s\n", f.text, f.changed(), fmt.Sprintf(format, args...))
+	}
 }
 
 // try sets an option and looks at the plan.

@@ -197,9 +197,15 @@ func (o *EvalOptions) one(ctx context.Context, i int, dir string, opt models.Opt
 		if err != nil {
 			return err
 		}
+		if progress != nil {
+			progress.Phase("judging")
+		}
 		r, err := j.judge(ctx, m, repeatPrompts(prompts, o.Samples), drawn, o.Temperature)
 		if err != nil {
 			return err
+		}
+		if progress != nil {
+			progress.Step(len(prompts) * o.Samples) // over only now
 		}
 		out.judged = *r
 		for _, c := range drawn {

@@ -40,7 +40,7 @@ func planDrawn(command string, dpo *DPOOptions, d *Data, fresh, inFlight, each i
 	}
 	base.Rows = assumed("prompts", enc.MaxLength)
 	prompt, err := longest(base, d, enc.MaxLength, enc.Prompt, promptSize)
-	base.Rows += fmt.Sprintf(" and completions of %d", fresh)
+	base.Rows += fmt.Sprintf(", and completions of %d", fresh)
 	return &drawnPlan{planner: base, dpo: dpo, policy: cfg, drawn: answersOf(prompt, int64(inFlight), int64(each), int64(fresh))}, err
 }
 

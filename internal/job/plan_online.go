@@ -197,7 +197,7 @@ func (p *onlinePlan) ofData() (err error) {
 	} else {
 		prompt, err = longest(p.planner, &o.Data, p.enc.MaxLength, p.enc.Prompt, promptSize)
 	}
-	p.Rows += fmt.Sprintf(" and completions of %d", o.set.MaxNewTokens)
+	p.Rows += fmt.Sprintf(", and completions of %d", o.set.MaxNewTokens)
 	p.batch = answersOf(prompt, int64(o.set.BatchSize), int64(cmp.Or(o.each, 1)), int64(o.set.MaxNewTokens))
 	return err
 }

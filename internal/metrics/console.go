@@ -164,6 +164,8 @@ func short(v float64) string {
 	switch size := math.Abs(v); {
 	case v == 0, math.IsNaN(v), math.IsInf(v, 0):
 		return strconv.FormatFloat(v, 'g', -1, 64)
+	case size < 1e-12: // a sum that is nothing but rounding
+		return "0"
 	case size < 1e-3, size >= 1e5:
 		return strconv.FormatFloat(v, 'e', 1, 64)
 	case size < 10:

@@ -24,6 +24,14 @@ func TestConsoleLinesStayAligned(t *testing.T) {
 		"step  200/1000  loss 0         kl 0.0100    lr 1.0e-05\n", out.String())
 }
 
+func TestNumbersAreShort(t *testing.T) {
+	for v, want := range map[float64]string{-6.9e-18: "0", 3.4e-7: "3.4e-07", 0.25: "0.2500", 14.84: "14.8", 2e5: "2.0e+05"} {
+		require.Equal(t, want, short(v))
+	}
+	require.Equal(t, "0.0968 ms/step", pace(9.68e-5))
+	require.Equal(t, "0.0342 s/step", pace(0.0342))
+}
+
 func TestConsolePrintsEveryNthFirstAndLast(t *testing.T) {
 	var out strings.Builder
 	c := NewConsole(&out, ConsoleOptions{Total: 25, Every: 10})

@@ -181,7 +181,7 @@ func (m *meter) text(now time.Time, phase string) string {
 	out := fmt.Sprintf("%d/%d", m.step, m.total)
 	perStep, perSecond := m.rates(now)
 	if perStep > 0 {
-		out += fmt.Sprintf("  %.3g s/step", perStep)
+		out += "  " + pace(perStep)
 	}
 	if perSecond > 0 {
 		out += "  " + thousands(perSecond) + " tok/s"
@@ -196,6 +196,14 @@ func (m *meter) text(now time.Time, phase string) string {
 		out += "  " + phase
 	}
 	return out
+}
+
+// pace is the time of a step, in milliseconds where it is below a hundredth of a second.
+func pace(seconds float64) string {
+	if seconds < 0.01 {
+		return fmt.Sprintf("%.3g ms/step", seconds*1e3)
+	}
+	return fmt.Sprintf("%.3g s/step", seconds)
 }
 
 func thousands(v float64) string {

@@ -92,7 +92,7 @@ var rules = []rule{
 	{"rewards/accuracies", func(h *history) bool { return h.count >= 50 && h.level < 0.5 },
 		"chosen answers do not win after 50 steps; check that chosen and rejected are not swapped"},
 	{"accuracy", func(h *history) bool { return h.count >= 50 && h.level < 0.5 },
-		"the reward model is no better than a coin after 50 steps; check that chosen and rejected are not swapped"},
+		"the reward model is no better than a coin after 50 steps; raise the learning rate if the loss stays at 0.69, else check that chosen and rejected are not swapped"},
 	{"grad_norm", func(h *history) bool { return h.trend() && h.level > 100 && h.level > 20*h.start },
 		"gradients grow; lower the learning rate or lengthen the warm-up"},
 }
