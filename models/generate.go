@@ -168,7 +168,7 @@ type generator struct {
 }
 
 func (g *generator) run(ctx context.Context) error {
-	g.engine = newEngine(g.m, g.opt.BatchSize)
+	g.engine = newEngine(g.m, g.opt.BatchSize, g.opt.MaxNewTokens)
 	defer func() { g.engine.free() }()
 	for g.done < len(g.out) {
 		if err := ctx.Err(); err != nil {
@@ -182,8 +182,8 @@ func (g *generator) run(ctx context.Context) error {
 }
 
 // newEngine chooses how to compute m: with the CPU's decoding kernel where it takes the model, else op by op.
-func newEngine(m Model, rows int) engine {
-	if e := newKernelEngine(m, rows); e != nil {
+func newEngine(m Model, rows, steps int) engine {
+	if e := newKernelEngine(m, rows, steps >= PanelSteps); e != nil {
 		return e
 	}
 	return &opsEngine{m: m}

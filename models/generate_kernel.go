@@ -13,6 +13,10 @@ import (
 // enough for their states to stay in the processor's caches.
 const PrefillTokens = 128
 
+// PanelSteps is from how many tokens per completion on the CPU's kernel copies weights into panels: a step then takes two
+// thirds of its time, and the copy about ten steps.
+const PanelSteps = 32
+
 // kernelEngine computes a batch with tensor.Decoder. Its rows keep their places, so nothing is moved when others end.
 type kernelEngine struct {
 	c       *Config
@@ -26,7 +30,7 @@ type kernelEngine struct {
 
 // newKernelEngine returns nil for a model that the kernel does not take: one that is not on the CPU or in another
 // type than float32 and bfloat16, and one in bfloat16 with an adapter beside it, which folding would round.
-func newKernelEngine(m Model, rows int) engine {
+func newKernelEngine(m Model, rows int, panels bool) engine {
 	d, ok := m.(*decoder)
 	if !ok || !kernelTakes(d) {
 		return nil
@@ -44,7 +48,9 @@ func newKernelEngine(m Model, rows int) engine {
 			layers[i].Window = c.Window
 		}
 	}
-	e.decoder = tensor.NewDecoder(kernelShape(c), d.Trunk.Embed.Weight, d.Trunk.Norm.Weight, d.HeadWeight(), layers)
+	shape := kernelShape(c)
+	shape.Panels = panels
+	e.decoder = tensor.NewDecoder(shape, d.Trunk.Embed.Weight, d.Trunk.Norm.Weight, d.HeadWeight(), layers)
 	return e
 }
 

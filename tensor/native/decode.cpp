@@ -2,6 +2,7 @@
 // temporaries and thread teams would outweigh it; here one call and one team compute all layers, phase by phase.
 #include "common.h"
 #include "decode.h"
+#include "decode_map.hpp"
 #include "decode_simd.h"
 #include "team.h"
 
@@ -31,6 +32,7 @@ template <class T>
 struct Layer {
   std::vector<at::Tensor> held;
   const T* w[SN_LAYER_TENSORS];
+  Map<T> q, k, v, o, gate, up, down;
   int64_t window;
   bool local;
 };
@@ -42,6 +44,8 @@ struct Plan : Decoder {
   std::vector<Layer<T>> layers;
   std::vector<at::Tensor> held;
   const T* w[SN_MODEL_TENSORS];
+  Map<T> top;  // the head
+  Panels<T> panels;
   const Kernels<T>& k = kernels<T>();
 
   // The state of one call.
@@ -53,10 +57,11 @@ struct Plan : Decoder {
   std::vector<std::vector<float>> scores;  // by thread
   const float *cos[2], *sin[2];
 
+  void lay_out();
   at::Tensor run(const sn_decoder_step& step) override;
   void prepare(const sn_decoder_step& step);
   void embed(Team& t);
-  void project(Team& t, float* out, int64_t ldy, const T* in, int64_t ldx, const T* weight, const T* bias, int64_t rows, int64_t width);
+  void project(Team& t, float* out, const T* in, const Map<T>& map, const T* bias);
   void attention(Team& t, int me, int64_t layer);
   void rotate_and_store(int64_t i, int64_t layer);
   void attend(int me, const Segment& seg, int64_t group, int64_t layer);
@@ -66,9 +71,36 @@ struct Plan : Decoder {
   void head(Team& t, float* logits);
 };
 
-// Rows of weights that a thread takes at once: a line of results, so that no two threads write to one, up to what the
-// second-level cache holds when there are more tokens than stay near and the rows are read more than once.
-constexpr int64_t least_piece = 16, most_piece = 128;
+// Rows of weights that a thread takes at once: a panel, which is at least a line of results, so that no two threads write
+// to one; up to what the second-level cache holds when there are more tokens than stay near and the rows are read more
+// than once.
+constexpr int64_t least_piece = 32, most_piece = 128;
+
+// lay_out says how the weights of the linear maps lie.
+template <class T>
+void Plan<T>::lay_out() {
+  int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+  for (Layer<T>& l : layers) {
+    l.q = {l.w[SN_Q], q, c.hidden};
+    l.k = {l.w[SN_K], kv, c.hidden};
+    l.v = {l.w[SN_V], kv, c.hidden};
+    l.o = {l.w[SN_O], c.hidden, q};
+    l.gate = {l.w[SN_GATE], c.inner, c.hidden};
+    l.up = {l.w[SN_UP], c.inner, c.hidden};
+    l.down = {l.w[SN_DOWN], c.hidden, c.inner};
+  }
+  top = {w[SN_HEAD], c.vocab, c.hidden};
+  if (!c.panels) return;
+  for (Layer<T>& l : layers) {
+    panels.add({&l.q, &l.k, &l.v});
+    panels.add({&l.o});
+    panels.add({&l.gate});
+    panels.add({&l.up});
+    panels.add({&l.down});
+  }
+  panels.add({&top});
+  panels.lay();
+}
 
 template <class T>
 void Plan<T>::prepare(const sn_decoder_step& step) {
@@ -120,12 +152,12 @@ void Plan<T>::embed(Team& t) {
   });
 }
 
-// project computes rows of a linear map, [n, width] to [n, rows].
+// project computes a linear map of all tokens: [n, map.K] to [n, map.m].
 template <class T>
-void Plan<T>::project(Team& t, float* out, int64_t ldy, const T* in, int64_t ldx, const T* weight, const T* bias, int64_t rows, int64_t width) {
-  t.shrinking(rows, least_piece, most_piece, [&](int64_t a, int64_t b) {
-    k.product(out + a, ldy, in, ldx, n, weight + a * width, width, b - a, width);
-    k.finish(out + a, ldy, n, bias ? bias + a : nullptr, b - a);
+void Plan<T>::project(Team& t, float* out, const T* in, const Map<T>& map, const T* bias) {
+  t.shrinking(map.m, least_piece, most_piece, [&](int64_t a, int64_t b) {
+    map.product(out + a, map.m, in, map.K, n, a, b);
+    k.finish(out + a, map.m, n, bias ? bias + a : nullptr, b - a);
   });
 }
 
@@ -183,12 +215,13 @@ void Plan<T>::attention(Team& t, int me, int64_t layer) {
   const Layer<T>& l = layers[layer];
   int64_t all = qd + 2 * kd;
   const int64_t begin[4] = {0, qd, qd + kd, all};
+  const Map<T>* maps[3] = {&l.q, &l.k, &l.v};
   t.shrinking(all, least_piece, most_piece, [&](int64_t a, int64_t b) {  // q, k and v as if they were one map
     for (int part = 0; part < 3; part++) {
       int64_t from = std::max(a, begin[part]), to = std::min(b, begin[part + 1]), row = from - begin[part];
       if (from >= to) continue;
       const T* bias = l.w[SN_Q_BIAS + part];
-      k.product(&qkv[from], all, h.data(), c.hidden, n, l.w[SN_Q + part] + row * c.hidden, c.hidden, to - from, c.hidden);
+      maps[part]->product(&qkv[from], all, h.data(), c.hidden, n, row, to - begin[part]);
       k.finish(&qkv[from], all, n, bias ? bias + row : nullptr, to - from);
     }
   });
@@ -197,21 +230,22 @@ void Plan<T>::attention(Team& t, int me, int64_t layer) {
   t.each(items, std::max<int64_t>(1, items / (t.size() * 8)), [&](int64_t a, int64_t b) {
     for (int64_t i = a; i < b; i++) attend(me, segments[i / c.kv_heads], i % c.kv_heads, layer);
   });
-  project(t, o.data(), c.hidden, y.data(), qd, l.w[SN_O], l.w[SN_O_BIAS], c.hidden, qd);
+  project(t, o.data(), y.data(), l.o, l.w[SN_O_BIAS]);
 }
 
 template <class T>
 void Plan<T>::mlp(Team& t, const Layer<T>& l) {
   t.shrinking(c.inner, least_piece, most_piece, [&](int64_t a, int64_t b) {
     float* out[2] = {g.data(), u.data()};
+    const Map<T>* maps[2] = {&l.gate, &l.up};
     for (int part = 0; part < 2; part++) {
       const T* bias = l.w[SN_GATE_BIAS + part];
-      k.product(out[part] + a, c.inner, h.data(), c.hidden, n, l.w[SN_GATE + part] + a * c.hidden, c.hidden, b - a, c.hidden);
+      maps[part]->product(out[part] + a, c.inner, h.data(), c.hidden, n, a, b);
       k.finish(out[part] + a, c.inner, n, bias ? bias + a : nullptr, b - a);
     }
     for (int64_t i = 0; i < n; i++) k.gate(&m[i * c.inner + a], &g[i * c.inner + a], &u[i * c.inner + a], b - a, c.act);
   });
-  project(t, o.data(), c.hidden, m.data(), c.inner, l.w[SN_DOWN], l.w[SN_DOWN_BIAS], c.hidden, c.inner);
+  project(t, o.data(), m.data(), l.down, l.w[SN_DOWN_BIAS]);
 }
 
 // add adds o, normalised first in layers that do so, to the states of token i.
@@ -229,7 +263,7 @@ void Plan<T>::head(Team& t, float* logits) {
     k.norm(&h[i * c.hidden], &x[s->last[i] * c.hidden], w[SN_FINAL_NORM], c.hidden, c.eps, c.plus_one);
   });
   t.shrinking(c.vocab, least_piece, most_piece, [&](int64_t a, int64_t b) {
-    k.product(logits + a, c.vocab, h.data(), c.hidden, count, w[SN_HEAD] + a * c.hidden, c.hidden, b - a, c.hidden);
+    top.product(logits + a, c.vocab, h.data(), c.hidden, count, a, b);
     k.finish(logits + a, c.vocab, count, nullptr, b - a);
     if (c.final_softcap <= 0) return;
     float cap = float(c.final_softcap);
@@ -288,6 +322,7 @@ Decoder* plan(const sn_decoder_shape& shape, sn_tensor* tensors, const int64_t* 
     l.window = windows[i];
     l.local = local[i] != 0;
   }
+  p->lay_out();
   return p.release();
 }
 

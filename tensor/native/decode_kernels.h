@@ -368,19 +368,3 @@ static void gate(T* y, const float* g, const float* u, int64_t n, int act) {
     for (int64_t l = 0; l < part; l++) narrow(round_to<T>(a[l]) * u[i + l], &y[i + l]);
   }
 }
-
-template <class T>
-static Kernels<T> kernels() {
-  Kernels<T> k;
-  k.product = product<T>;
-  k.finish = finish<T>;
-  k.norm = rms_norm<T, T>;
-  k.norm_wide = rms_norm<T, float>;
-  k.add = add<T>;
-  k.pack = pack<T>;
-  k.rotate = rotate<T>;
-  k.exp_all = exp_all;
-  k.mix = mix<T>;
-  k.gate = gate<T>;
-  return k;
-}

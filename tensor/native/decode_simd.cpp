@@ -13,6 +13,7 @@ namespace sn {
 namespace base {
 #define VL 4
 #include "decode_kernels.h"
+#include "panel_kernels.h"
 #include "draw_kernels.h"
 #include "attention_kernels.h"
 #undef VL
@@ -24,6 +25,7 @@ namespace base {
 namespace avx2 {
 #define VL 8
 #include "decode_kernels.h"
+#include "panel_kernels.h"
 #include "draw_kernels.h"
 #include "attention_kernels.h"
 #undef VL
@@ -35,6 +37,7 @@ namespace avx2 {
 namespace avx512 {
 #define VL 16
 #include "decode_kernels.h"
+#include "panel_kernels.h"
 #include "draw_kernels.h"
 #include "attention_kernels.h"
 #undef VL
@@ -47,6 +50,7 @@ namespace avx512_bf16 {
 #define VL 16
 #define SN_DOT_BF16
 #include "decode_kernels.h"
+#include "panel_kernels.h"
 #include "draw_kernels.h"
 #include "attention_kernels.h"
 #undef SN_DOT_BF16

@@ -8,10 +8,14 @@ struct bf16 {
   uint16_t bits;
 };
 
-// Kernels<T> compute on weights and activations of type T, float or bf16, and sum in float; see decode_kernels.h.
+// Kernels<T> compute on weights and activations of type T, float or bf16, and sum in float; see decode_kernels.h and
+// panel_kernels.h.
 template <class T>
 struct Kernels {
   void (*product)(float* y, int64_t ldy, const T* x, int64_t ldx, int64_t n, const T* w, int64_t ldw, int64_t m, int64_t K);
+  void (*panel_product)(float* y, int64_t ldy, const T* x, int64_t ldx, int64_t n, const T* w, int64_t m, int64_t K);
+  void (*lay_panel)(T* to, const T* w, int64_t K, int64_t width);
+  int64_t panel_width;  // rows of a panel
   void (*finish)(float* y, int64_t ldy, int64_t n, const T* bias, int64_t m);
   void (*norm)(T* y, const float* x, const T* w, int64_t n, float eps, bool plus_one);
   void (*norm_wide)(float* y, const float* x, const T* w, int64_t n, float eps, bool plus_one);

@@ -23,6 +23,7 @@
 namespace {
 
 constexpr size_t SMALL = 64 << 10;  // smaller buffers are malloc's
+constexpr size_t LARGE_PAGE = 2 << 20;
 constexpr size_t SPARE = 16 << 20;  // kept beyond what was ever in use, for programs that use little
 
 // Pool holds the large buffers. Its addresses depend on the order of calls alone.
@@ -118,9 +119,13 @@ class Pool {
     }
   }
 
+  // Large pages, where the system has them to spare: they are cleared faster, and kernels that walk through megabytes need not
+  // look up where each 4 KiB lie.
   static char* map(size_t n) {
     void* p = mmap(nullptr, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return p == MAP_FAILED ? nullptr : static_cast<char*>(p);
+    if (p == MAP_FAILED) return nullptr;
+    if (n >= LARGE_PAGE) madvise(p, n, MADV_HUGEPAGE);
+    return static_cast<char*>(p);
   }
 
   void add(char* p, size_t n) {
