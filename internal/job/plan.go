@@ -61,7 +61,7 @@ type planner struct {
 	elem int64 // bytes of a weight in memory
 	cpu  bool
 
-	measured map[string]lengths // Base's
+	measured map[string]any // Base's
 
 	stored int64 // largest file of weights that is converted while it is loaded
 }
