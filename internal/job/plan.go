@@ -80,6 +80,9 @@ func newPlanner(command string, b *Base) (*planner, error) {
 		p.cpu = dev == tensor.CPU
 	}
 	p.Command, p.DType, p.Process, p.Free = command, d.String(), processBytes, lookAround().FreeMemory
+	if p.cpu && p.elem != 4 {
+		p.Process += halfBytes
+	}
 	return p, nil
 }
 

@@ -18,6 +18,10 @@ import (
 // make up most of it.
 const processBytes = 150 << 20
 
+// halfBytes is what comes to it on the CPU with the first product in half precision: oneDNN's code and the kernels that it
+// writes, as measured; vocabulary and width make no difference.
+const halfBytes = 48 << 20
+
 // tokenizerShare is how many bytes a tokenizer takes of Go's memory for each byte of its file, as measured from 0.5 to
 // 9 MB: tables of vocabulary and merges, and what reading them left behind.
 const tokenizerShare = 9
