@@ -28,11 +28,12 @@ func (l *Linear) spec(tag string) ([]int, Init) {
 
 // Forward returns x W^T + b, plus the adapter's share; x [..., In], result [..., Out].
 func (l *Linear) Forward(x tensor.Tensor) tensor.Tensor {
-	y := x.Linear(l.Weight, l.Bias)
 	if !l.LoRA.active() {
-		return y
+		return x.Linear(l.Weight, l.Bias)
 	}
-	return y.Add(l.LoRA.delta(x))
+	return tensor.Scoped(func() tensor.Tensor { // no gradient needs the terms of the sum
+		return x.Linear(l.Weight, l.Bias).Add(l.LoRA.delta(x))
+	})
 }
 
 // Embedding maps ids [...] to rows [..., Dim].

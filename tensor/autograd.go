@@ -97,24 +97,28 @@ func Checkpoint(fn func(Tensor) Tensor, x Tensor) Tensor {
 	return y
 }
 
-// backward recomputes the segment with autograd on and continues the gradient from y to x and the parameters.
+// backward recomputes the segment with autograd on and continues the gradient from y to x and the parameters. It leaves
+// x's gradient behind and nothing else: what the graph does not keep is gone before gradients are made, and y's gradient
+// goes with the segment, or all of them would be there with the parameters' at the end.
 func (s segment) backward() {
-	gy := s.y.Grad()
-	if !gy.Defined() { // the loss does not depend on this stretch
-		return
-	}
 	var gx Tensor
 	err := Scope(func() error {
+		gy := s.y.Grad()
+		if !gy.Defined() { // the loss does not depend on this stretch
+			return nil
+		}
 		x := s.x.Detach().RequireGrad(s.x.RequiresGrad())
-		backward(s.fn(x), gy)
+		backward(Scoped(func() Tensor { return s.fn(x) }), gy)
 		gx = x.Grad().Keep()
 		return nil
 	})
 	if err != nil {
 		panic(err)
 	}
+	ZeroGrads([]Tensor{s.y})
 	if gx.Defined() {
 		backward(s.x, gx)
+		gx.Free()
 	}
 }
 

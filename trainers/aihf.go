@@ -90,9 +90,15 @@ func newDemonstrations(rows []data.Example, c Common) (d demonstrations, err err
 		d.prompts = append(d.prompts, p)
 		d.answers = append(d.answers, p.Answered(rows[i].IDs[from:to]))
 	}
-	c.Seed = tensor.Mix(c.Seed, demoStream)
+	c = c.ForDemos()
 	d.order, err = walkOver(&c, rows, func(x data.Example) *data.Row { return x.Row })
 	return d, err
+}
+
+// ForDemos are the options of the walk over AIHF's demonstrations.
+func (c Common) ForDemos() Common {
+	c.Seed = tensor.Mix(c.Seed, demoStream)
+	return c
 }
 
 // LastAnswer is the range [from, to) of the last run of target tokens; 0, 0 if there is none.

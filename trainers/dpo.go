@@ -113,17 +113,24 @@ func (d *DPO) Prepare(ctx context.Context) error {
 // taken lists, in order, the pairs that the steps of the run take, from the first step on: a run that goes on asks for the
 // same ones as before its end.
 func (d *DPO) taken() ([]int, error) {
-	walk, err := walkOver(&d.opts.Common, d.pairs, func(p preference) *data.Row { return pairOrigin(p.Pair) })
+	origins := make([]*data.Row, len(d.pairs))
+	for i, p := range d.pairs {
+		origins[i] = pairOrigin(p.Pair)
+	}
+	steps, err := d.opts.EachStep(origins, d.opts.BatchSize, 0)
 	if err != nil {
 		return nil, err
 	}
-	seen := make([]bool, len(d.pairs))
-	for left, step := len(seen), 0; left > 0 && step < d.Steps(); step++ {
-		for _, i := range walk.Next(d.opts.BatchSize) {
+	seen, left := make([]bool, len(d.pairs)), len(d.pairs)
+	for batch := range steps {
+		for _, i := range batch {
 			if !seen[i] {
 				seen[i] = true
 				left--
 			}
+		}
+		if left == 0 {
+			break
 		}
 	}
 	return slices.DeleteFunc(indices(len(seen)), func(i int) bool { return !seen[i] }), nil
@@ -164,7 +171,7 @@ func placeOf(p data.Pair, i int) string {
 func (d *DPO) Params() []nn.Param { return prefixed("", d.model) }
 
 // Steps implements Trainer.
-func (d *DPO) Steps() int { return d.opts.steps(d.order.Len(), d.opts.BatchSize) }
+func (d *DPO) Steps() int { return d.opts.StepCount(d.order.Len(), d.opts.BatchSize) }
 
 // Step implements Trainer.
 func (d *DPO) Step(ctx context.Context, u *Update) (Result, error) {

@@ -187,7 +187,7 @@ func (r *Online) Params() []nn.Param {
 func (r *Online) perStep() int { return r.set.BatchSize / r.scheme.group() }
 
 // Steps implements Trainer: one step is one batch of samples.
-func (r *Online) Steps() int { return r.set.steps(r.order.Len(), r.perStep()) }
+func (r *Online) Steps() int { return r.set.StepCount(r.order.Len(), r.perStep()) }
 
 // Step implements Trainer: sample, score, give credit, then some epochs of updates.
 func (r *Online) Step(ctx context.Context, u *Update) (Result, error) {

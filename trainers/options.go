@@ -57,9 +57,9 @@ func (c *Common) schedule() (optim.Schedule, error) {
 	return s, nil
 }
 
-// steps returns the number of steps for n items at perStep items a step: as many as it takes to visit every item
+// StepCount returns the number of steps for n items at perStep items a step: as many as it takes to visit every item
 // --epochs times. The last step of a run takes its missing items from the next epoch.
-func (c *Common) steps(n, perStep int) int {
+func (c *Common) StepCount(n, perStep int) int {
 	if c.MaxSteps > 0 {
 		return c.MaxSteps
 	}

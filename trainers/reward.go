@@ -58,7 +58,7 @@ func NewReward(m *models.Scorer, pairs, eval []data.Pair, opts RewardOptions, sa
 func (r *Reward) Params() []nn.Param { return prefixed("", r.model) }
 
 // Steps implements Trainer.
-func (r *Reward) Steps() int { return r.opts.steps(r.order.Len(), r.opts.BatchSize) }
+func (r *Reward) Steps() int { return r.opts.StepCount(r.order.Len(), r.opts.BatchSize) }
 
 // Step implements Trainer.
 func (r *Reward) Step(ctx context.Context, u *Update) (Result, error) {

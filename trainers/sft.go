@@ -69,7 +69,7 @@ func NewSFT(m models.Model, examples, eval []data.Example, opts SFTOptions, maxL
 func (s *SFT) Params() []nn.Param { return prefixed("", s.model) }
 
 // Steps implements Trainer.
-func (s *SFT) Steps() int { return s.opts.steps(s.order.Len(), s.opts.BatchSize) }
+func (s *SFT) Steps() int { return s.opts.StepCount(s.order.Len(), s.opts.BatchSize) }
 
 // Step implements Trainer.
 func (s *SFT) Step(ctx context.Context, u *Update) (Result, error) {

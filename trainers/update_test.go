@@ -107,9 +107,9 @@ func TestSteps(t *testing.T) {
 	} {
 		o := DefaultCommon()
 		o.Epochs = c.epochs
-		assert.Equal(t, c.want, o.steps(c.n, c.perStep), "%+v", c)
+		assert.Equal(t, c.want, o.StepCount(c.n, c.perStep), "%+v", c)
 		o.MaxSteps = 5
-		assert.Equal(t, 5, o.steps(c.n, c.perStep))
+		assert.Equal(t, 5, o.StepCount(c.n, c.perStep))
 	}
 }
 

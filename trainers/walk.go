@@ -5,6 +5,7 @@ package trainers
 
 import (
 	"fmt"
+	"iter"
 	"os"
 	"slices"
 
@@ -23,6 +24,22 @@ func walkOver[T any](c *Common, items []T, row func(T) *data.Row) (data.Walk, er
 		rows[i] = row(x)
 	}
 	return data.NewWalk(rows, c.Seed, c.Shuffle)
+}
+
+// EachStep yields the items that the steps of a fresh run take, n of them each, of items whose origins are rows. steps is
+// how many there are; 0: as many as the options give.
+func (c *Common) EachStep(rows []*data.Row, n, steps int) (iter.Seq[[]int], error) {
+	walk, err := data.NewWalk(rows, c.Seed, c.Shuffle)
+	if steps == 0 {
+		steps = c.StepCount(len(rows), n)
+	}
+	return func(yield func([]int) bool) {
+		for range steps {
+			if !yield(walk.Next(n)) {
+				return
+			}
+		}
+	}, err
 }
 
 // bySource groups examples by the files that they are drawn from by weight; without weights they are one group.

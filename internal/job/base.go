@@ -27,12 +27,12 @@ type Base struct {
 	Quiet   bool   `yaml:"quiet" help:"no progress on standard error" hash:"-"`
 	Profile string `yaml:"profile" arg:"DIR" help:"write where the time goes into this folder, such as OUT/profile: phases.md, phases.json, timeline.json for ui.perfetto.dev, and Go's cpu.pprof, heap.pprof and trace.out" hash:"-"`
 
-	measured map[string]lengths // of the data that plans have read, while several are made of one run; nil: none is
+	measured map[string]any // encoded rows of the data that plans have read, while several are made of one run; nil: none is
 }
 
 // remember lets plans of these options read each data set once, until forget is called.
 func (b *Base) remember() (forget func()) {
-	b.measured = map[string]lengths{}
+	b.measured = map[string]any{}
 	return func() { b.measured = nil }
 }
 

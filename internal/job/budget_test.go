@@ -59,8 +59,8 @@ func TestFitMemory(t *testing.T) {
 		micro      int
 		held       string
 	}{
-		{"", false, 0, ""}, {"100GB", false, 0, ""}, {"1G", true, 0, ""}, {"480MiB", true, 6, ""}, {"400 mib", true, 3, ""},
-		{"1GB", false, 6, "gradient_checkpointing"},
+		{"", false, 0, ""}, {"100GB", false, 0, ""}, {"1G", true, 0, ""}, {"480MiB", true, 12, ""}, {"400 mib", true, 6, ""},
+		{"1GB", false, 12, "gradient_checkpointing"},
 	} {
 		o, err := fitted(dir, c.budget, keep, c.held)
 		require.NoError(t, err, c.budget)
@@ -97,6 +97,6 @@ func TestFitResumed(t *testing.T) {
 	o, err := fitted(dir, "100GB", again)
 	require.NoError(t, err)
 	assert.True(t, o.GradientCheckpointing)
-	assert.Equal(t, 6, o.MicroBatchSize)
+	assert.Equal(t, 12, o.MicroBatchSize)
 	assert.Equal(t, options.Hash(&began), options.Hash(&o))
 }

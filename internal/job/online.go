@@ -122,12 +122,12 @@ type onlineJob struct {
 
 	// What a plan of the memory has to know beside: completions of a prompt, 0 being 1, and whether they are learned from as
 	// pairs; completions drawn at once, each of another prompt, 0 being the batch; what the guide's prompts have in front;
-	// and what measures the prompts, nil being --data.
-	each          int
-	pairs         bool
-	drawn         int
-	advice        string
-	longestPrompt func(p *planner, enc *data.Encoder) (lengths, error)
+	// and what reads the prompts and measures them, nil being --data.
+	each   int
+	pairs  bool
+	drawn  int
+	advice string
+	named  func(p *planner, enc *data.Encoder) ([]data.Prompt, lengths, error)
 
 	// source reads and encodes the prompts; nil: those of Data. It is called with the encoder in place.
 	source func() ([]data.Prompt, error)

@@ -61,7 +61,7 @@ type planner struct {
 	elem int64 // bytes of a weight in memory
 	cpu  bool
 
-	measured map[string]lengths // Base's
+	measured map[string]any // Base's
 
 	stored int64 // largest file of weights that is converted while it is loaded
 }
@@ -80,6 +80,9 @@ func newPlanner(command string, b *Base) (*planner, error) {
 		p.cpu = dev == tensor.CPU
 	}
 	p.Command, p.DType, p.Process, p.Free = command, d.String(), processBytes, lookAround().FreeMemory
+	if p.cpu && p.elem != 4 {
+		p.Process += halfBytes
+	}
 	return p, nil
 }
 

@@ -22,19 +22,27 @@ func PlanSFT(_ context.Context, o *SFTOptions) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows := lengths{most: int64(enc.MaxLength)}
 	p.Rows = assumed("rows", enc.MaxLength)
 	if o.Packing {
 		p.Rows = fmt.Sprintf("packed rows of %d tokens", enc.MaxLength)
-	} else if rows, err = longest(p, &o.Data, enc.MaxLength, enc.SFT, exampleSize); err != nil {
-		return nil, err
+	}
+	micro, parts := microBatch(&o.Common)
+	x := lengths{most: int64(enc.MaxLength)}.line(micro)
+	x.read = x.tokens
+	b := alike(x, parts)
+	if !o.Packing && len(o.Data.Data) > 0 {
+		rows, err := namedRows(p, &o.Data, enc.MaxLength, enc.SFT, exampleSize)
+		if err != nil {
+			return nil, err
+		}
+		origin := func(x data.Example) *data.Row { return x.Row }
+		if b, err = largestOf(o.MicroBatchSize, 0, false, streamOf(&o.Common, rows, origin, exampleUnit)); err != nil {
+			return nil, err
+		}
 	}
 	p.learner("model", dir, cfg.Declared(), &o.LoRA, false)
-	micro, parts := microBatch(&o.Common)
 	p.phase("load", p.weights(), p.loadWork()...)
-	x := rows.line(micro)
-	p.learn(PlanItem{"activations", p.activations(cfg, x, o.GradientCheckpointing)},
-		PlanItem{"log-probabilities", p.head(cfg, x.tokens, true) + o.spare(p, cfg, parts)})
+	p.learn(p.training(o.learns(p, "model", cfg, false), b))
 	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(cfg)})
 	return &p.Plan, nil
 }
@@ -45,16 +53,38 @@ func PlanReward(_ context.Context, o *RewardOptions) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := longestSide(p, &o.Data, enc)
+	b, err := o.pairBatches(p, &o.Data, enc, &o.Common, rewardUnit)
 	if err != nil {
 		return nil, err
 	}
 	p.learner("reward model", o.Model, cfg.DeclaredScorer(), &o.LoRA, false)
-	micro, parts := microBatch(&o.Common)
 	p.phase("load", p.weights(), p.loadWork()...)
-	p.learn(PlanItem{"activations", p.activations(cfg, rows.line(2*micro), o.GradientCheckpointing) + o.spare(p, untied(cfg), parts)})
+	p.learn(p.training(o.learns(p, "reward model", cfg, true), b))
 	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(cfg)})
 	return &p.Plan, nil
+}
+
+// pairBatches are the micro-batches of a run that learns from pairs, which its head reads as unit says.
+func (t *Training) pairBatches(p *planner, d *Data, enc *data.Encoder, c *trainers.Common, unit func(data.Pair) unit) (batches, error) {
+	p.Rows = assumed("rows", enc.MaxLength)
+	if len(d.Data) == 0 {
+		micro, parts := microBatch(c)
+		return alike(anyPairs(int64(enc.MaxLength), micro, unit), parts), nil
+	}
+	pairs, err := namedRows(p, d, enc.MaxLength, enc.Pair, pairSize)
+	if err != nil {
+		return batches{}, err
+	}
+	return largestOf(c.MicroBatchSize, 0, false, streamOf(c, pairs, pairRowOf, unit))
+}
+
+// anyPairs are n pairs whose sides have most tokens each and share none, all of which may be read.
+func anyPairs(most, n int64, unit func(data.Pair) unit) line {
+	x := lengths{most: most}.line(2 * n)
+	if x.read = x.tokens; unit(data.Pair{}).read > 0 { // at their ends
+		x.read = 2 * n
+	}
+	return x
 }
 
 // planFor starts the plan of a command whose rows are encoded as the network of dir has them.
@@ -67,58 +97,36 @@ func (t *Training) planFor(command, dir string) (*planner, *models.Config, *data
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	p.readsTexts(dir)
 	enc, err := t.encoder(dir, cfg)
 	return p, cfg, enc, err
-}
-
-// untied is the config of a network whose head is no embedding: a scorer's.
-func untied(c *models.Config) *models.Config {
-	d := *c
-	d.Tied, d.Scores = false, true
-	return &d
-}
-
-// spare are the gradients of embeddings that exist beside their sum; adapters leave embeddings as they are.
-func (t *Training) spare(p *planner, c *models.Config, parts int64) int64 {
-	if t.LoRARank > 0 {
-		return 0
-	}
-	return p.spareGradients(c, parts)
 }
 
 func assumed(what string, n int) string {
 	return fmt.Sprintf("%s of %d tokens, the most that --max-length and the context allow", what, n)
 }
 
-// longest measures the rows of --data, or takes limit for all of them if no data is named; size is lengthsOf's.
-func longest[T data.Example | data.Pair | data.Prompt](p *planner, d *Data, limit int, f func(*data.Row) (T, error), size func(T) (length int, cost float64)) (lengths, error) {
-	if len(d.Data) == 0 {
-		return lengths{most: int64(limit)}, nil
-	}
+// namedRows reads the rows of --data and says in the plan how long they are; size is lengthsOf's. Several plans of one run
+// read them once.
+func namedRows[T data.Example | data.Pair | data.Prompt](p *planner, d *Data, limit int, f func(*data.Row) (T, error), size func(T) (length int, cost float64)) ([]T, error) {
 	key := fmt.Sprint(reflect.TypeFor[T](), d.Data, limit)
-	of, known := p.measured[key]
+	rows, known := p.measured[key].([]T)
 	if !known {
-		rows, _, err := encoded(d, "rows", false, f)
-		if err != nil {
-			return lengths{}, err
+		var err error
+		if rows, _, err = encoded(d, "rows", false, f); err != nil {
+			return nil, err
 		}
-		of = lengthsOf(rows, size)
 	}
 	if p.measured != nil {
-		p.measured[key] = of
+		p.measured[key] = rows
 	}
+	of := lengthsOf(rows, size)
 	if of.most == 0 {
-		return of, fault.Inputf("%s: no row is left after encoding; check --max-length and --overlong", strings.Join(d.Data, ", "))
+		return nil, fault.Inputf("%s: no row is left after encoding; check --max-length and --overlong", strings.Join(d.Data, ", "))
 	}
 	what, _, _ := strings.Cut(p.Rows, " ")
 	p.Rows = fmt.Sprintf("%s of up to %d tokens, the longest of --data", what, of.most)
-	return of, nil
-}
-
-// longestSide measures the completions of pairs, with their prompts, and says so in the plan's rows.
-func longestSide(p *planner, d *Data, enc *data.Encoder) (lengths, error) {
-	p.Rows = assumed("rows", enc.MaxLength)
-	return longest(p, d, enc.MaxLength, enc.Pair, pairSize)
+	return rows, nil
 }
 
 // microBatch returns how many sequences are computed at once and in how many parts a batch is.
@@ -139,14 +147,14 @@ func (p *planner) loadWork() []PlanItem {
 	return []PlanItem{{"files", p.stored}}
 }
 
-// learn adds the phase of backward pass and optimizer step of all that learns.
-func (p *planner) learn(working ...PlanItem) {
-	p.update("learn", func(PlanRole) bool { return true }, working...)
+// learn adds the phase of backward pass and optimizer step of all that learns, given the backward pass's worst moment.
+func (p *planner) learn(backward moment) {
+	p.update("learn", func(PlanRole) bool { return true }, backward)
 }
 
-// update adds a phase in which some of the roles learn. Activations go as gradients come, so the peak is at the beginning
-// of the backward pass, for which working stands, or where all gradients are there and the optimizer steps.
-func (p *planner) update(phase string, learns func(r PlanRole) bool, working ...PlanItem) {
+// update adds a phase in which some of the roles learn. The peak is in the backward pass, or where all gradients are there
+// and the optimizer steps.
+func (p *planner) update(phase string, learns func(r PlanRole) bool, backward moment) {
 	of := func(column func(r PlanRole) int64) int64 {
 		return p.sum(func(r PlanRole) int64 {
 			if !learns(r) {
@@ -156,11 +164,9 @@ func (p *planner) update(phase string, learns func(r PlanRole) bool, working ...
 		})
 	}
 	gradients := of(func(r PlanRole) int64 { return r.Gradients })
-	backward := sumOf(working)
-	if step := gradients + of(p.optimizerWork); step > backward {
-		working, backward = []PlanItem{{"gradients", gradients}, {"widened gradients", step - gradients}}, step
-	}
-	p.phase(phase, p.resident(), append(working, PlanItem{"allocator's holes", backward / holes})...)
+	step := moment{{"gradients", gradients}, {"widened gradients", of(p.optimizerWork)}}
+	working := worst(backward, step)
+	p.phase(phase, p.resident(), append(working, PlanItem{"allocator's holes", sumOf(working) / holes})...)
 }
 
 // rewarders adds what a reward expression loads, every member of an ensemble by itself, and returns the configs.

@@ -16,33 +16,26 @@ func PlanDPO(_ context.Context, o *DPOOptions) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := longestSide(p, &o.Data, enc)
+	b, err := o.pairBatches(p, &o.Data, enc, &o.Common, pairUnit)
 	if err != nil {
 		return nil, err
 	}
 	p.learner("policy", o.Model, cfg.Declared(), &o.LoRA, false)
 	p.phase("load", p.weights(), p.loadWork()...)
-	micro, _ := microBatch(&o.Common)
-	if err := o.planPairs(p, cfg, rows.line(2*micro)); err != nil {
+	if err := o.planPairs(p, cfg, b); err != nil {
 		return nil, err
 	}
 	return &p.Plan, nil
 }
 
-// planPairs adds the phases of a policy that learns from pairs, and from what is computed beside them in parts of their
-// own; both are given as a micro-batch.
-func (o *DPOOptions) planPairs(p *planner, cfg *models.Config, pairs line, beside ...line) error {
+// planPairs adds the phases of a policy that learns from pairs, and from what may be computed beside them.
+func (o *DPOOptions) planPairs(p *planner, cfg *models.Config, b batches) error {
 	if o.NeedsReference() {
-		if err := o.planReference(p, cfg, pairs); err != nil {
+		if err := o.planReference(p, cfg, b.first); err != nil {
 			return err
 		}
 	}
-	work, head := int64(0), int64(0)
-	for _, x := range append(beside, pairs) {
-		work, head = max(work, p.activations(cfg, x, o.GradientCheckpointing)), max(head, p.head(cfg, x.tokens, true))
-	}
-	_, parts := microBatch(&o.Common)
-	p.learn(PlanItem{"activations", work}, PlanItem{"log-probabilities", head + o.spare(p, cfg, parts+int64(len(beside)))})
+	p.learn(p.training(o.learns(p, "policy", cfg, false), b))
 	p.phase("save", p.resident(), PlanItem{"buffers", 2 * p.largest(cfg)})
 	return nil
 }
@@ -53,7 +46,7 @@ func (o *DPOOptions) planReference(p *planner, cfg *models.Config, x line) error
 		return err
 	}
 	weights := parameters(cfg.Declared()) * p.elem
-	work := []PlanItem{{"reference", weights}, {"forward pass", p.forward(cfg, x)}, {"log-probabilities", p.head(cfg, x.tokens, false)}}
+	work := []PlanItem{{"reference", weights}, {"forward pass", p.forward(cfg, x)}, {"log-probabilities", p.head(cfg, x.read, false)}}
 	p.phase("reference", p.weights(), work...)
 	return nil
 }

@@ -6,7 +6,9 @@ package job
 import (
 	"context"
 	"fmt"
+	"slices"
 
+	"salsa/data"
 	"salsa/models"
 	"salsa/soup"
 )
@@ -16,7 +18,8 @@ type drawnPlan struct {
 	*planner
 	dpo    *DPOOptions
 	policy *models.Config
-	drawn  answers    // those that are drawn and scored at once
+	drawn  answers // those that are drawn and scored at once
+	named  []data.Prompt
 	brief  []PlanRole // networks that live while completions are drawn alone
 }
 
@@ -31,6 +34,7 @@ func planDrawn(command string, dpo *DPOOptions, d *Data, fresh, inFlight, each i
 	if err != nil {
 		return nil, err
 	}
+	base.readsTexts(dpo.Model)
 	enc, err := dpo.answering(dpo.Model, cfg, fresh)
 	if err != nil {
 		return nil, err
@@ -39,9 +43,17 @@ func planDrawn(command string, dpo *DPOOptions, d *Data, fresh, inFlight, each i
 		return nil, err
 	}
 	base.Rows = assumed("prompts", enc.MaxLength)
-	prompt, err := longest(base, d, enc.MaxLength, enc.Prompt, promptSize)
+	p := &drawnPlan{planner: base, dpo: dpo, policy: cfg}
+	prompt := lengths{most: int64(enc.MaxLength)}
+	if len(d.Data) > 0 {
+		if p.named, err = namedRows(base, d, enc.MaxLength, enc.Prompt, promptSize); err != nil {
+			return nil, err
+		}
+		prompt = promptLengths(heaviest(slices.Chunk(p.named, max(1, (inFlight+each-1)/each))))
+	}
 	base.Rows += fmt.Sprintf(", and completions of %d", fresh)
-	return &drawnPlan{planner: base, dpo: dpo, policy: cfg, drawn: answersOf(prompt, int64(inFlight), int64(each), int64(fresh))}, err
+	p.drawn = answersOf(prompt, int64(inFlight), int64(each), int64(fresh))
+	return p, nil
 }
 
 // draw adds a phase in which completions are drawn and scored by models that add lists; logProbs tells whether
@@ -74,13 +86,27 @@ func (p *drawnPlan) draw(phase string, logProbs bool, add func() ([]*models.Conf
 	return roles, nil
 }
 
-// train adds the phases of training on pairs.
-func (p *drawnPlan) train() error {
+// train adds the phases of training on pairs, perPrompt of each prompt.
+func (p *drawnPlan) train(perPrompt int) error {
+	c, fresh := &p.dpo.Common, p.drawn.fresh
+	micro, parts := microBatch(c)
+	pairs := answers{p.drawn.prompt, micro, 2 * micro, fresh}
+	b := alike(pairs.line(), parts)
+	if len(p.named) > 0 {
+		var err error
+		b, err = largestOf(c.MicroBatchSize, 0, false, stream{*c, len(p.named) * perPrompt,
+			func(i int) *data.Row { return p.named[i/perPrompt].Row },
+			func(i int) unit {
+				ids := p.named[i/perPrompt].IDs
+				return unit{[][]int{answered(ids, fresh, 2*i), answered(ids, fresh, 2*i+1)}, 2 * int(fresh)}
+			}, c.BatchSize})
+		if err != nil {
+			return err
+		}
+	}
 	p.learner("policy", p.dpo.Model, p.policy.Declared(), &p.dpo.LoRA, false)
 	p.phase("load", p.weights(), p.loadWork()...)
-	micro, _ := microBatch(&p.dpo.Common)
-	pairs := answers{p.drawn.prompt, micro, 2 * micro, p.drawn.fresh}
-	return p.dpo.planPairs(p.planner, p.policy, pairs.line())
+	return p.dpo.planPairs(p.planner, p.policy, b)
 }
 
 // done returns the plan with all networks, however short they live.
@@ -112,12 +138,20 @@ func PlanRSO(_ context.Context, o *RSOOptions) (*Plan, error) {
 		return p.rewarders(rewardRole, scorer)
 	})
 	if err == nil && o.trains() {
-		err = p.train()
+		err = p.train(o.pairsOfPrompt())
 	}
 	if err != nil {
 		return nil, err
 	}
 	return p.done(), nil
+}
+
+// pairsOfPrompt is how many pairs the accepted candidates of a prompt give where no match is a tie.
+func (o *RSOOptions) pairsOfPrompt() int {
+	if o.Pairing == "tournament" {
+		return o.Accept - 1
+	}
+	return o.Accept / 2
 }
 
 // PlanCAN predicts the memory of `salsa can`, for a first run: one that finds all completions on disk draws none.
@@ -147,7 +181,7 @@ func PlanCAN(_ context.Context, o *CANOptions) (*Plan, error) {
 // alignment adds the phases of training and, if that is wanted, of measuring what came out: the aligned model is drawn
 // from in a copy of its own.
 func (p *drawnPlan) alignment(o *CANOptions, judges func() ([]*models.Config, error)) error {
-	if err := p.train(); err != nil || o.MeasureSamples == 0 {
+	if err := p.train(o.PairsPerPrompt); err != nil || o.MeasureSamples == 0 {
 		return err
 	}
 	if len(o.EvalData) > 0 || o.Holdout > 0 {

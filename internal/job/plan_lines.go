@@ -15,11 +15,14 @@ type line struct {
 	tokens int64
 	places int64 // of all rows, with what they share and with padding
 	t      int64 // of the longest row
+	read   int64 // tokens whose states the head reads
 }
 
 // lengths describe rows that nothing but chance puts into one batch.
 type lengths struct {
 	most int64 // places of the longest
+
+	of int // rows that there are; 0: any number
 
 	// shorter and spread say how many tokens less than the longest a row costs on the average, and their deviation.
 	shorter, spread float64
@@ -33,19 +36,25 @@ func lengthsOf[T any](rows []T, size func(T) (length int, cost float64)) lengths
 		most = max(most, length)
 		sum, squares = sum+cost, squares+cost*cost
 	}
-	return lengths{int64(most), float64(most) - sum/n, math.Sqrt(max(0, squares/n-sum/n*sum/n))}
+	return lengths{int64(most), len(rows), float64(most) - sum/n, math.Sqrt(max(0, squares/n-sum/n*sum/n))}
 }
 
 // line is so many of the rows at once. Batches of longer rows than the average come up: two deviations are a margin for
-// them.
+// them. The deviation of a batch's average is the less the more of all rows it has.
 func (l lengths) line(rows int64) line {
-	less := l.shorter - 2*l.spread/math.Sqrt(float64(rows))
+	deviation := l.spread / math.Sqrt(float64(rows))
+	if n := int64(l.of); n > 0 {
+		deviation *= math.Sqrt(float64(max(0, n-rows)) / float64(max(1, n-1)))
+	}
+	less := l.shorter - 2*deviation
 	places := rows * l.most
-	return line{places - int64(float64(rows)*max(0, min(less, float64(l.most-1)))), places, l.most}
+	return line{tokens: places - int64(float64(rows)*max(0, min(less, float64(l.most-1)))), places: places, t: l.most}
 }
 
 // plus joins batches into one.
-func (x line) plus(y line) line { return line{x.tokens + y.tokens, x.places + y.places, max(x.t, y.t)} }
+func (x line) plus(y line) line {
+	return line{x.tokens + y.tokens, x.places + y.places, max(x.t, y.t), x.read + y.read}
+}
 
 // answers are completions of fresh tokens each; those of a prompt begin with it.
 type answers struct {
@@ -61,7 +70,7 @@ func answersOf(prompt lengths, rows, each, fresh int64) answers {
 // line is all of them at once.
 func (a answers) line() line {
 	t := a.prompt.most + a.fresh
-	return line{a.prompt.line(a.prompts).tokens + a.rows*a.fresh, a.rows * t, t}
+	return line{a.prompt.line(a.prompts).tokens + a.rows*a.fresh, a.rows * t, t, a.rows * a.fresh}
 }
 
 // some are n of the rows in their order, in which the answers to a prompt lie side by side.

@@ -7,6 +7,9 @@ package job
 // element. plan_lines.go counts the tokens.
 
 import (
+	"os"
+	"path/filepath"
+
 	"salsa/models"
 	"salsa/tensor"
 )
@@ -14,6 +17,24 @@ import (
 // processBytes is what the program takes before a model is loaded, as measured: libtorch's code and operator tables
 // make up most of it.
 const processBytes = 150 << 20
+
+// halfBytes is what comes to it on the CPU with the first product in half precision: oneDNN's code and the kernels that it
+// writes, as measured; vocabulary and width make no difference.
+const halfBytes = 48 << 20
+
+// tokenizerShare is how many bytes a tokenizer takes of Go's memory for each byte of its file, as measured from 0.5 to
+// 9 MB: tables of vocabulary and merges, and what reading them left behind.
+const tokenizerShare = 9
+
+// readsTexts counts the tokenizer of a folder, if it has one.
+func (p *planner) readsTexts(dir string) {
+	if base, err := models.BaseOf(dir); err == nil {
+		dir = base
+	}
+	if file, err := os.Stat(filepath.Join(dir, "tokenizer.json")); err == nil {
+		p.Process += tokenizerShare * file.Size()
+	}
+}
 
 // holes is the share of the working memory of a step that is lost between tensors of different sizes, as a divisor.
 const holes = 32
@@ -72,23 +93,16 @@ func (p *planner) forward(c *models.Config, x line) int64 {
 	return p.layerOf(c, x.t).made(x) + x.tokens*2*int64(c.Hidden)*p.elem + p.spreading(c, x)
 }
 
-// activations is the peak of a pass with gradients: what all layers keep, and on top the gradients inside one layer.
-// With checkpointing all layers keep their inputs alone, and one of them everything.
-func (p *planner) activations(c *models.Config, x line, checkpointing bool) int64 {
-	one, layers, states := p.layerOf(c, x.t), int64(c.Layers), x.tokens*int64(c.Hidden)*p.elem
-	ends := 3*states + p.spreading(c, x)
-	if checkpointing {
-		return layers*states + one.kept(x) + one.made(x) + ends
-	}
-	return layers*one.kept(x) + one.made(x) + ends
-}
-
 // head is the peak of log-probabilities of n targets: gathered states, and for one chunk of tokens the [chunk, V]
 // float32 buffers: logits, what temperature makes of them, and probabilities; backward also their gradients.
 func (p *planner) head(c *models.Config, n int64, backward bool) int64 {
 	chunk := min(n, tensor.LogProbChunk)
-	if p.cpu { // the logits alone, which their gradients overwrite
-		return (n*int64(c.Hidden) + chunk*int64(c.Vocab)) * p.elem
+	if p.cpu { // the logits alone, which their gradients overwrite; the states have gradients too
+		states := n * int64(c.Hidden)
+		if backward {
+			states *= 2
+		}
+		return (states + chunk*int64(c.Vocab)) * p.elem
 	}
 	buffers := int64(3)
 	if backward {
@@ -101,19 +115,6 @@ func (p *planner) head(c *models.Config, n int64, backward bool) int64 {
 	return bytes
 }
 
-// spareGradients are gradients that stand beside the activations: the head's, which come first, and from the second
-// micro-batch on those of all weights.
-func (p *planner) spareGradients(c *models.Config, parts int64) int64 {
-	table, all := int64(c.Vocab*c.Hidden)*p.elem, c.Declared()
-	if c.Scores {
-		table, all = 0, c.DeclaredScorer()
-	}
-	if parts > 1 {
-		return parameters(all)*p.elem + table
-	}
-	return table
-}
-
 // cache is the key-value cache of rows with t tokens each, 2·L·G·t elements a row, and the copy of one layer that is
 // made while it grows.
 func (p *planner) cache(c *models.Config, rows, t int64) int64 {
@@ -124,7 +125,7 @@ func (p *planner) cache(c *models.Config, rows, t int64) int64 {
 // drawing is what rows completions of fresh tokens each take while they are drawn, each of them prompts. The CPU's kernel
 // reads prompts by the handful; elsewhere all are one forward pass.
 func (p *planner) drawing(cfg *models.Config, x answers) []PlanItem {
-	read := line{x.prompts * x.prompt.most, x.prompts * x.prompt.most, x.prompt.most}
+	read := line{tokens: x.prompts * x.prompt.most, places: x.prompts * x.prompt.most, t: x.prompt.most}
 	if p.cpu {
 		read.tokens = min(read.tokens, models.PrefillTokens)
 		read.places = read.tokens
@@ -136,7 +137,7 @@ func (p *planner) drawing(cfg *models.Config, x answers) []PlanItem {
 // decode is the peak of one new token for each of rows with t tokens: the scores and, on a GPU where key-value heads are
 // shared, keys and values of one layer spread over the query heads; then the logits, with the sampler's copies in float64.
 func (p *planner) decode(c *models.Config, rows, t int64) int64 {
-	attention := p.forward(c, line{rows, rows, t})
+	attention := p.forward(c, line{tokens: rows, places: rows, t: t})
 	if c.Heads != c.KVHeads && !p.cpu && p.elem == 4 {
 		attention += 3 * rows * t * int64(c.Heads*c.HeadDim) * p.elem
 	}

@@ -80,6 +80,7 @@ func (o *onlineJob) planned() (*onlinePlan, error) {
 	if err != nil {
 		return nil, err
 	}
+	base.readsTexts(o.Model)
 	p := &onlinePlan{planner: base, job: o, policy: cfg}
 	if p.enc, err = o.encoderFor(cfg); err != nil {
 		return nil, err
@@ -191,11 +192,22 @@ func (p *onlinePlan) addWatched() error {
 func (p *onlinePlan) ofData() (err error) {
 	o := p.job
 	p.Rows = assumed("prompts", p.enc.MaxLength)
-	var prompt lengths
-	if o.longestPrompt != nil {
-		prompt, err = o.longestPrompt(p.planner, p.enc)
-	} else {
-		prompt, err = longest(p.planner, &o.Data, p.enc.MaxLength, p.enc.Prompt, promptSize)
+	prompt := lengths{most: int64(p.enc.MaxLength)}
+	var named []data.Prompt
+	switch {
+	case o.named != nil:
+		named, prompt, err = o.named(p.planner, p.enc)
+	case len(o.Data.Data) > 0:
+		named, err = namedRows(p.planner, &o.Data, p.enc.MaxLength, p.enc.Prompt, promptSize)
+	}
+	if err != nil {
+		return err
+	}
+	if len(named) > 0 {
+		if named, err = heaviestStep(&o.set.Common, named, max(1, o.set.BatchSize/cmp.Or(o.each, 1))); err != nil {
+			return err
+		}
+		prompt = promptLengths(named)
 	}
 	p.Rows += fmt.Sprintf(", and completions of %d", o.set.MaxNewTokens)
 	p.batch = answersOf(prompt, int64(o.set.BatchSize), int64(cmp.Or(o.each, 1)), int64(o.set.MaxNewTokens))
@@ -253,21 +265,38 @@ func (p *onlinePlan) mini() (x answers, parts int64) {
 	return p.batch.some(2 * micro), parts
 }
 
-// learning adds the updates of policy and value network.
+// learning adds the updates of policy and value network. A micro-batch goes through one after the other, so activations of
+// one network are alive at a time, and the other's gradients.
 func (p *onlinePlan) learning() {
-	o := p.job
 	batch, parts := p.mini()
-	x := batch.line()
-	items := []PlanItem{{"policy's activations", p.activations(p.policy, x, o.GradientCheckpointing)}}
-	items = append(items, PlanItem{"log-probabilities", p.head(p.policy, batch.rows*batch.fresh, true) + o.spare(p.planner, p.policy, parts)})
-	if p.value != nil { // its turn comes when the policy's activations are gone and its gradients are there
-		value := p.activations(p.value, x, o.GradientCheckpointing) + o.spare(p.planner, untied(p.value), parts)
-		gradients := p.Roles[0].Gradients
-		if value+gradients > items[0].Bytes+items[1].Bytes {
-			items = []PlanItem{{"value network's activations", value}, {"policy's gradients", gradients}}
+	b := alike(batch.line(), parts)
+	of := func(l learning, b batches, beside ...PlanItem) moment {
+		most := p.training(l, b, beside...)
+		for i := range most {
+			if most[i].What == "activations" {
+				most[i].What = l.role.Role + "'s activations"
+			}
 		}
+		return most
 	}
-	p.update("learn", func(r PlanRole) bool { return r.Role != rewardRole }, items...)
+	gradients := func(l learning) PlanItem { return PlanItem{l.role.Role + "'s gradients", l.role.Gradients} }
+	policy := p.job.Training.learns(p.planner, "policy", p.policy, false)
+	if p.value == nil {
+		p.updates(of(policy, b))
+		return
+	}
+	value := p.job.Training.learns(p.planner, "value network", p.value, true)
+	first := batches{first: b.first}
+	most := worst(of(policy, first), of(value, first, gradients(policy)))
+	if parts > 1 {
+		most = worst(most, of(policy, b, gradients(value)), of(value, b, gradients(policy)))
+	}
+	p.updates(most)
+}
+
+// updates adds their phase.
+func (p *onlinePlan) updates(most moment) {
+	p.update("learn", func(r PlanRole) bool { return r.Role != rewardRole }, most)
 }
 
 // saving adds the last phase.

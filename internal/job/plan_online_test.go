@@ -55,6 +55,42 @@ func onlinePlanJobs(dir string, jobs map[string]planJob, base func(b *job.Traini
 	jobs["can"] = planJob{func() (*job.Plan, error) { return job.PlanCAN(ctx, &c) }, func() (map[string]float64, error) { return job.CAN(ctx, &c) }}
 }
 
+// pairPlanJobs adds runs that learn from pairs: given ones, ones beside demonstrations, and several of a prompt.
+func pairPlanJobs(dir string, jobs map[string]planJob, base func(b *job.Training, name string)) {
+	ctx := context.Background()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for name, rank := range map[string]int{"dpo": 0, "dpo-lora": 8} {
+		d := job.DefaultDPO()
+		d.Model, d.Reference, d.Data.Data = at("lm"), at("lm"), []string{at("pairs.jsonl")}
+		d.MaxSteps, d.BatchSize, d.LoRARank = 2, 16, rank
+		base(&d.Training, name)
+		jobs[name] = planJob{func() (*job.Plan, error) { return job.PlanDPO(ctx, &d) }, func() (map[string]float64, error) { return job.DPO(ctx, &d) }}
+	}
+	a := job.DefaultAIHF()
+	a.Model, a.Reference, a.Demos, a.Data.Data = at("lm"), at("lm"), []string{at("rows.jsonl")}, []string{at("pairs.jsonl")}
+	a.Form, a.MaxSteps, a.BatchSize, a.DemoBatchSize = "direct", 2, 12, 12
+	base(&a.Training, "aihf-direct")
+	jobs["aihf-direct"] = planJob{func() (*job.Plan, error) { return job.PlanAIHF(ctx, &a) }, func() (map[string]float64, error) { return job.AIHF(ctx, &a) }}
+
+	c := job.DefaultCAN()
+	c.Model, c.RewardModel, c.SafetyModel, c.Data = at("lm"), at("rm"), at("rm"), []string{at("prompts.jsonl")}
+	c.SafetyBound, c.Samples, c.PairsPerPrompt, c.MeasureSamples, c.MaxSteps, c.BatchSize, c.MaxNewTokens = []float64{0}, 8, 4, 0, 1, 64, 8
+	base(&c.Training, "can-pairs")
+	jobs["can-pairs"] = planJob{func() (*job.Plan, error) { return job.PlanCAN(ctx, &c) }, func() (map[string]float64, error) { return job.CAN(ctx, &c) }}
+
+	p := job.DefaultAPA()
+	p.Model, p.Reference, p.RewardModel, p.Data.Data = at("lm"), at("lm"), at("rm"), []string{at("prompts.jsonl")}
+	p.MaxSteps, p.BatchSize, p.MaxNewTokens, p.PPOEpochs = 2, 16, 16, 1
+	base(&p.Training, "apa")
+	jobs["apa"] = planJob{func() (*job.Plan, error) { return job.PlanAPA(ctx, &p) }, func() (map[string]float64, error) { return job.APA(ctx, &p) }}
+
+	q := job.DefaultInverseQ()
+	q.Model, q.Reference, q.Guide, q.Data.Data = at("lm"), at("lm"), at("lm"), []string{at("prompts.jsonl")}
+	q.MaxSteps, q.BatchSize, q.MaxNewTokens, q.PPOEpochs = 2, 16, 16, 1
+	base(&q.Training, "inverse-q")
+	jobs["inverse-q"] = planJob{func() (*job.Plan, error) { return job.PlanInverseQ(ctx, &q) }, func() (map[string]float64, error) { return job.InverseQ(ctx, &q) }}
+}
+
 func phaseNames(p *job.Plan) (names []string) {
 	for _, ph := range p.Phases {
 		names = append(names, ph.Phase)
@@ -170,9 +206,10 @@ func TestPlanAIHF(t *testing.T) {
 		return names
 	}
 	assert.Positive(t, role(t, alt, "reward model").Moments)
-	assert.Equal(t, []string{"activations", "allocator's holes"}, whats("reward model's updates"), "its gradients come as these go")
-	assert.Equal(t, []string{"value network's activations", "policy's gradients", "allocator's holes"}, whats("learn"), "one network after the other")
-	assert.Equal(t, role(t, alt, "policy").Gradients, phaseOf(t, alt, "learn").Working[1].Bytes)
+	assert.Equal(t, []string{"activations", "gradients", "allocator's holes"}, whats("reward model's updates"))
+	assert.Equal(t, []string{"value network's activations", "gradients", "policy's gradients", "allocator's holes"}, whats("learn"), "one network after the other")
+	assert.Equal(t, role(t, alt, "policy").Gradients, phaseOf(t, alt, "learn").Working[2].Bytes)
+	assert.Less(t, phaseOf(t, alt, "learn").Working[1].Bytes, role(t, alt, "value network").Gradients/4, "its own come as activations go")
 }
 
 // TestPlanDrawn: rso and can draw before they train, by models that are gone then.
@@ -207,11 +244,13 @@ func TestPlanDrawn(t *testing.T) {
 }
 
 // TestPlanMeasuredOnline holds other methods to measurements as TestPlanAgainstMeasurement does: those whose rows share
-// prompts, in pairs and groups, and those that draw before they train. The rest repeats them, so it runs on request.
+// prompts, in pairs and groups, those that draw before they train, and what changes the memory of all. Most of them repeat
+// one another, so they run on request.
 func TestPlanMeasuredOnline(t *testing.T) {
 	names := []string{"rso", "aihf"}
 	if os.Getenv("SALSA_PLAN_ALL") != "" {
-		names = append(names, "xpo", "can", "rloo", "grpo")
+		names = append(names, "xpo", "can", "rloo", "grpo", "apa", "inverse-q", "dpo", "dpo-lora", "aihf-direct", "can-pairs",
+			"sft-micro", "sft-checkpointed", "sft-bfloat16")
 	}
 	measurePlans(t, planWorld(t, 2), names...)
 }

@@ -112,6 +112,7 @@ func planJobs(dir string) map[string]planJob {
 	base(&p.Training, "ppo")
 	jobs["ppo"] = planJob{func() (*job.Plan, error) { return job.PlanPPO(ctx, &p) }, func() (map[string]float64, error) { return job.PPO(ctx, &p) }}
 	onlinePlanJobs(dir, jobs, base)
+	pairPlanJobs(dir, jobs, base)
 	return jobs
 }
 
