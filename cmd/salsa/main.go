@@ -2,7 +2,7 @@
 // PPO whose KL reference may be a soup, and the methods around it. `salsa help` lists the commands.
 //
 // main only wires: signals become the cancelling of a context, errors become one line on stderr and an exit code
-// (0 done, 1 failed, 2 bad usage or input, 130 interrupted). Each command is one file with a newXCmd function.
+// (0 done, 1 failed, 2 bad usage or input, 130 interrupted, 141 nobody reads standard output any more). Each command is one file with a newXCmd function.
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"salsa/internal/fault"
 
@@ -37,6 +38,9 @@ func run(root *cobra.Command, args []string, stderr io.Writer) (code int) {
 	defer stop()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if path := (*os.PathError)(nil); errors.As(err, &path) && path.Path == os.Stdout.Name() && path.Err == syscall.EPIPE {
+		return exitPipe // as `salsa … | head` ends every program
+	}
 	if errors.Is(err, context.Canceled) && !errors.Is(err, fault.ErrInterrupted) { // what writes its result as a whole
 		err = fmt.Errorf("%w before the end: nothing was written", fault.ErrInterrupted)
 	}
@@ -46,24 +50,36 @@ func run(root *cobra.Command, args []string, stderr io.Writer) (code int) {
 	return fault.ExitCode(err)
 }
 
+const (
+	exitPipe = 128 + int(syscall.SIGPIPE)
+	// patience is how long an interrupt waits for a standard error that stands still.
+	patience = 2 * time.Second
+)
+
 // interruptible returns a context that the first SIGINT or SIGTERM cancels, so that commands save their state; the
-// second ends the process at once.
+// second ends the process at once. Neither waits for stderr, which may stand still. A stream that nobody reads any more
+// becomes an error of its writer's: Go would end the process, and a closed standard error is no reason to stop a run.
 func interruptible(stderr io.Writer) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 2)
+	signals, pipes := make(chan os.Signal, 2), make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(pipes, syscall.SIGPIPE)
 	go func() {
 		if _, open := <-signals; !open {
 			return
 		}
-		fmt.Fprintln(stderr, "salsa: stopping; interrupt again to stop without saving")
-		cancel()
+		go func() {
+			fmt.Fprintln(stderr, "salsa: stopping; interrupt again to stop without saving")
+			cancel()
+		}()
+		time.AfterFunc(patience, cancel)
 		if _, open := <-signals; open {
 			os.Exit(fault.ExitInterrupted)
 		}
 	}()
 	return ctx, func() {
 		signal.Stop(signals)
+		signal.Stop(pipes)
 		close(signals)
 		cancel()
 	}
