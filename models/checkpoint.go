@@ -98,7 +98,7 @@ func declare(c *Config) Model {
 // check compares the files' names, shapes and types with the model's.
 func (c *Checkpoint) check() error {
 	var faults []string
-	want := map[string]bool{}
+	want, remedy := map[string]bool{}, "give a folder whose files belong together"
 	for _, p := range c.params {
 		want[p.Name] = true
 		_, info, ok := c.lookup(p.Name)
@@ -107,6 +107,7 @@ func (c *Checkpoint) check() error {
 			faults = append(faults, fmt.Sprintf("%q is missing", p.Name))
 		case !float:
 			faults = append(faults, fmt.Sprintf("%q is stored as %s", p.Name, info.DType))
+			remedy = "salsa reads weights in F32, BF16, F16 and F64: give the model as it was before it was quantized, or save it in one of these"
 		case !slices.Equal(info.Shape, p.Shape):
 			faults = append(faults, fmt.Sprintf("%q has shape %v instead of %v", p.Name, info.Shape, p.Shape))
 		}
@@ -121,8 +122,8 @@ func (c *Checkpoint) check() error {
 	if len(faults) == 0 {
 		return nil
 	}
-	return fault.Inputf("%s: %d weights do not fit %s of %s: %s; give a folder whose files belong together",
-		c.Dir, len(faults), configName, c.Config.Architecture(), strings.Join(faults, ", "))
+	return fault.Inputf("%s: %d weights do not fit %s of %s: %s; %s",
+		c.Dir, len(faults), configName, c.Config.Architecture(), strings.Join(faults, ", "), remedy)
 }
 
 // lookup finds a weight; a tied embedding may be stored under the head's name alone.

@@ -15,7 +15,7 @@ type Model interface {
 	// the next tokens of each row, and their keys and values are stored.
 	Hidden(in Input, kv *Cache) tensor.Tensor
 	// HiddenAt returns those of them at the places b·T + t of at [N] int64: [N, D]. It costs less than Hidden, since the
-	// last layer computes nothing but its keys and values for the other tokens.
+	// last layer's attention is all that is computed in it for the other tokens.
 	HiddenAt(in Input, at tensor.Tensor) tensor.Tensor
 	// Logits maps states [..., D] to fp32 logits [..., V].
 	Logits(h tensor.Tensor) tensor.Tensor

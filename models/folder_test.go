@@ -296,7 +296,7 @@ func TestFolderRefused(t *testing.T) {
 			s := w[q]
 			s.spec.DType = "I32"
 			w[q] = s
-		}), []string{q, "I32"}},
+		}), []string{q, "I32", "salsa reads weights in F32, BF16, F16 and F64", "quantized"}},
 		"not a number": {"llama-gqa", edit(func(w map[string]stored) { copy(w[q].data[40:], []byte{0, 0, 0xc0, 0x7f}) }), []string{"model.safetensors", q, "not finite"}},
 		"infinite":     {"llama-bf16", edit(func(w map[string]stored) { copy(w[q].data[2:], []byte{0x80, 0x7f}) }), []string{q, "not finite"}},
 		"tied twice": {"llama-tied", edit(func(w map[string]stored) {

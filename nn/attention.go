@@ -39,7 +39,7 @@ type Place struct {
 	Window int // of Rows: a token sees itself and Window-1 before it; 0 sees all
 	// Laid are Rows for tensors that lack HasRows, and nil for those that have it.
 	Laid *tensor.Rectangles
-	// Read is [M] int64: the tokens whose states are wanted; absent: all T. The others are keys and values only.
+	// Read is [M] int64: the tokens whose states are wanted; absent: all T. The others end at the attention itself.
 	Read tensor.Tensor
 }
 

@@ -264,3 +264,25 @@ func TestKernelsRepeat(t *testing.T) {
 		assert.Equal(t, first, once())
 	})
 }
+
+// No target at all teaches nothing: the head's gradient is zeros, not what lay in memory before.
+func TestLinearLogProbOfNothing(t *testing.T) {
+	run(t, func() {
+		w := tensor.Randn(4, 500, 300).RequireGrad(true)
+		scope(t, func() { tensor.Full(7, tensor.Float32, tensor.CPU, 500, 300) }) // leaves its buffer to the next of its size
+		tensor.Backward(tensor.LinearLogProb(tensor.Zeros(tensor.Float32, tensor.CPU, 0, 300), w, tensor.Ints(nil, 0), 1, 0).LogP.Sum())
+		assert.Zero(t, w.Grad().Abs().Max().Item())
+	})
+}
+
+// A target whose logit is -infinity has a probability of 0, and passes on a gradient that is a number.
+func TestLinearLogProbOfTheImpossible(t *testing.T) {
+	run(t, func() {
+		h := tensor.Floats([]float32{1e20}, 1, 1).RequireGrad(true)
+		w := tensor.Floats([]float32{-1e20, 1e-20, 0}, 3, 1)
+		s := tensor.LinearLogProb(h, w, tensor.Ints([]int{0}, 1), 1, 0)
+		require.True(t, math.IsInf(s.LogP.Item(), -1))
+		tensor.Backward(s.LogP.Exp().Sum()) // as a ratio's
+		assert.False(t, math.IsNaN(h.Grad().Item()), "0 times infinity")
+	})
+}

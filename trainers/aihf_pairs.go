@@ -45,6 +45,7 @@ func NewAIHFPairs(m models.Model, ref *Reference, demos []data.Example, pairs, e
 	if err != nil {
 		return nil, err
 	}
+	d.idle = opts.WeightPreference == 0
 	a := &AIHFPairs{DPO: d, set: opts}
 	a.draws = Online{set: &a.set.OnlineOptions, cast: Cast{Stops: stops}}
 	if opts.WeightDemo == 0 {
@@ -78,8 +79,8 @@ func (a *AIHFPairs) Step(ctx context.Context, u *Update) (Result, error) {
 		return Result{}, err
 	}
 	tokens := 0
-	for _, p := range append(batch, demos...) {
-		tokens += len(p.Chosen.IDs) + len(p.Rejected.IDs)
+	for _, x := range a.computed(batch, demos) {
+		tokens += len(x.IDs)
 	}
 	a.step++
 	a.tokens += tokens

@@ -165,6 +165,35 @@ func TestAIHFPairsLossAndGradient(t *testing.T) {
 	}
 }
 
+// Pairs of weight 0 are not computed, so neither are their reference's log-probabilities, nor are their tokens counted; the
+// held-out ones are still measured.
+func TestAIHFOfDemonstrationsAlone(t *testing.T) {
+	run(t, func() {
+		_, demos := readSFT(t)
+		_, pairs := readReward(t, "reward")
+		o := tinyAIHF("direct")
+		o.WeightPreference, o.BatchSize, o.DemoBatchSize = 0, 2, 1
+		for _, eval := range [][]data.Pair{nil, pairs[4:5]} {
+			asked := 0
+			ref := &Reference{Load: func() (models.Model, error) { return other(t, .02), nil }, Micro: 1, Progress: func(_, total int) { asked = total }}
+			a, err := NewAIHFPairs(loadModel(t, llamaDir, trained), ref, demos[:1], pairs[:4], eval, stops, o, nil)
+			require.NoError(t, err)
+			u := NewUpdate(a.Params(), &a.opts.Common)
+			defer u.Close()
+			res, err := a.Step(context.Background(), u)
+			require.NoError(t, err)
+			assert.Equal(t, len(eval), asked, "pairs that the reference scored")
+			assert.Equal(t, len(demos[0].IDs), res.Tokens)
+			held, err := a.Finish(context.Background())
+			require.NoError(t, err)
+			assert.Equal(t, len(eval) > 0, len(held) > 0)
+			for k, v := range held {
+				assert.True(t, isFinite(v), k)
+			}
+		}
+	})
+}
+
 // With weight 0 both forms are DPO to the bit; with the chosen answers as demonstrations and w = ηβ the direct form is
 // RPO (§17).
 func TestAIHFReductions(t *testing.T) {

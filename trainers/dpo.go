@@ -38,6 +38,8 @@ type DPO struct {
 	save   SaveFunc
 	step   int
 	tokens int // seen so far
+
+	idle bool // no step computes the loss of pairs, whose weight is 0
 }
 
 // NewDPO makes the trainer. ref may be nil for losses that need none, and is not read for them; its log-probabilities
@@ -110,9 +112,12 @@ func (d *DPO) Prepare(ctx context.Context) error {
 	return nil
 }
 
-// taken lists, in order, the pairs that the steps of the run take, from the first step on: a run that goes on asks for the
-// same ones as before its end.
+// taken lists, in order, the pairs that the steps of the run compute, from the first step on: a run that goes on asks for
+// the same ones as before its end.
 func (d *DPO) taken() ([]int, error) {
+	if d.idle {
+		return []int{}, nil // not nil, which is all
+	}
 	origins := make([]*data.Row, len(d.pairs))
 	for i, p := range d.pairs {
 		origins[i] = pairOrigin(p.Pair)

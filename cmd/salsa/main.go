@@ -2,7 +2,7 @@
 // PPO whose KL reference may be a soup, and the methods around it. `salsa help` lists the commands.
 //
 // main only wires: signals become the cancelling of a context, errors become one line on stderr and an exit code
-// (0 done, 1 failed, 2 bad usage or input, 130 interrupted). Each command is one file with a newXCmd function.
+// (0 done, 1 failed, 2 bad usage or input, 130 interrupted, 141 nobody reads standard output any more). Each command is one file with a newXCmd function.
 package main
 
 import (
@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime/debug"
 	"syscall"
 
@@ -37,6 +36,9 @@ func run(root *cobra.Command, args []string, stderr io.Writer) (code int) {
 	defer stop()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if path := (*os.PathError)(nil); errors.As(err, &path) && path.Path == os.Stdout.Name() && path.Err == syscall.EPIPE {
+		return exitPipe // as `salsa … | head` ends every program
+	}
 	if errors.Is(err, context.Canceled) && !errors.Is(err, fault.ErrInterrupted) { // what writes its result as a whole
 		err = fmt.Errorf("%w before the end: nothing was written", fault.ErrInterrupted)
 	}
@@ -44,27 +46,4 @@ func run(root *cobra.Command, args []string, stderr io.Writer) (code int) {
 		fmt.Fprintf(stderr, "salsa: %s\n", oneLine(one))
 	}
 	return fault.ExitCode(err)
-}
-
-// interruptible returns a context that the first SIGINT or SIGTERM cancels, so that commands save their state; the
-// second ends the process at once.
-func interruptible(stderr io.Writer) (context.Context, func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		if _, open := <-signals; !open {
-			return
-		}
-		fmt.Fprintln(stderr, "salsa: stopping; interrupt again to stop without saving")
-		cancel()
-		if _, open := <-signals; open {
-			os.Exit(fault.ExitInterrupted)
-		}
-	}()
-	return ctx, func() {
-		signal.Stop(signals)
-		close(signals)
-		cancel()
-	}
 }

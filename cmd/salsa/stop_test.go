@@ -239,3 +239,45 @@ func TestRunDemo(t *testing.T) {
 	require.Equal(t, 0, code, errs)
 	assert.Contains(t, errs, "16 stages, 2 run, 14 skipped", "what a change touches and what is built on it")
 }
+
+// Whoever read standard error may have gone: the run goes on, and what it writes is whole.
+func TestNobodyReadsStandardError(t *testing.T) {
+	w, out := theWorld(), t.TempDir()
+	cmd := w.program(strings.Replace(longLine, "--quiet", "", 1) + out + "/run --log-every 1")
+	stderr, err := cmd.StderrPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	require.NoError(t, stderr.Close())
+	require.Zero(t, exitCode(t, cmd))
+	assert.FileExists(t, out+"/run/done.json")
+}
+
+// A standard output that nobody reads ends a command as a signal would, without a word.
+func TestNobodyReadsStandardOutput(t *testing.T) {
+	cmd := theWorld().program("inspect @sft1")
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	require.NoError(t, stdout.Close())
+	require.NoError(t, cmd.Start())
+	require.Equal(t, exitPipe, exitCode(t, cmd))
+	assert.Empty(t, errs.String())
+}
+
+// still is a stream that takes nothing, as a terminal does after ^S.
+type still struct{}
+
+func (still) Write([]byte) (int, error) { select {} }
+
+// An interrupt reaches the work though its message reaches nobody.
+func TestInterruptBesideAStreamThatStandsStill(t *testing.T) {
+	ctx, stop := interruptible(still{})
+	defer stop()
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGINT))
+	select {
+	case <-ctx.Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the message was waited for")
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"salsa/internal/fault"
+	"salsa/internal/profile"
 	"salsa/internal/runlock"
 )
 
@@ -42,7 +43,7 @@ func PrepareOut(dir string, resume bool) error {
 
 // judge refuses a folder whose content would be mixed with the new output.
 func judge(dir string, entries []fs.DirEntry, resume bool) error {
-	if !holdsAny(entries) {
+	if !holdsAny(dir, entries) {
 		return nil
 	}
 	switch _, err := os.Stat(filepath.Join(dir, RunFile)); {
@@ -59,10 +60,11 @@ func judge(dir string, entries []fs.DirEntry, resume bool) error {
 	}
 }
 
-// holdsAny looks past the lock and unfinished files: a run killed at its very start leaves only these.
-func holdsAny(entries []fs.DirEntry) bool {
+// holdsAny looks past the lock and unfinished files: a run killed at its very start leaves only these. And past profiles:
+// that of a run that failed before it had anything to keep.
+func holdsAny(dir string, entries []fs.DirEntry) bool {
 	for _, e := range entries {
-		if e.Name() != runlock.FileName && !transient.MatchString(e.Name()) {
+		if e.Name() != runlock.FileName && !transient.MatchString(e.Name()) && !profile.Is(filepath.Join(dir, e.Name())) {
 			return true
 		}
 	}

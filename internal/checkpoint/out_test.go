@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"salsa/internal/checkpoint"
+	"salsa/internal/profile"
 	"salsa/internal/runlock"
 )
 
@@ -25,7 +26,12 @@ func TestPrepareOut(t *testing.T) {
 	run, other, started := put("run", checkpoint.RunFile), put("other", "x"), put("started", runlock.FileName)
 	put("started", "run.yaml.tmp-1-1")
 
+	profiled, kept := put("profiled/profile", profile.ReportFile), put("kept/profile", profile.ReportFile)
+	put("kept/profile", "mine")
+
 	for _, resume := range []bool{false, true} {
+		require.NoError(t, checkpoint.PrepareOut(filepath.Dir(profiled), resume), "nor does the profile of a run that failed")
+		requireInput(t, checkpoint.PrepareOut(filepath.Dir(kept), resume), "is not empty")
 		require.NoError(t, checkpoint.PrepareOut(filepath.Join(parent, "a", fmt.Sprint(resume)), resume))
 		require.NoError(t, checkpoint.PrepareOut(filepath.Join(parent, "a", fmt.Sprint(resume)), resume))
 		require.NoError(t, checkpoint.PrepareOut(started, resume), "a lock and unfinished files do not count")

@@ -71,6 +71,7 @@ type fitting struct {
 	budget int64
 	plan   func() (*Plan, error)
 	free   []string // keys that may be changed
+	began  bool     // without a budget: the run goes on as it is
 	least  *Plan    // of all that were looked at
 	at     string   // what was changed for it
 }
@@ -87,8 +88,9 @@ func (f *fitting) number(key string) int {
 
 func (f *fitting) may(key string) bool { return slices.Contains(f.free, key) }
 
-// resumed takes over what the run in --out began with, if this run goes on with it.
-func (f *fitting) resumed() (bool, error) {
+// resumed takes over what the run in --out began with, if this run goes on with it. done tells whether that was made to
+// fit then; otherwise it fits as it is or not at all.
+func (f *fitting) resumed() (done bool, err error) {
 	path := filepath.Join(f.value("out"), checkpoint.RunFile)
 	if _, err := os.Stat(path); err != nil || f.value("resume") != "true" {
 		return false, nil // openRun looks at everything else
@@ -101,16 +103,17 @@ func (f *fitting) resumed() (bool, error) {
 	if err := was.Apply(node); err != nil {
 		return false, err
 	}
-	if began, _ := was.Get(budgetKey); began == "" {
-		return false, nil
-	}
 	for _, key := range f.free {
 		text, _ := was.Get(key)
 		if err := f.Set(key, text, path); err != nil {
 			return false, err
 		}
 	}
-	return true, nil
+	if began, _ := was.Get(budgetKey); began != "" {
+		return true, nil
+	}
+	f.free, f.began = nil, true
+	return false, nil
 }
 
 // fit makes one change after the other until the plan is within the budget.
@@ -201,6 +204,10 @@ func (f *fitting) tooLittle() error {
 		if item.Bytes > most.Bytes {
 			most = item
 		}
+	}
+	if f.began {
+		return fault.Inputf("--memory-budget %s: the run in %s began without one and is predicted to take %s as it is; give that much, or start anew in another --out",
+			f.text, f.value("out"), humanBytes(f.least.Peak))
 	}
 	remedy := "give that much, or lower --batch-size, --max-length or --dtype, or train adapters with --lora-rank"
 	for _, key := range []string{microKey, checkpointKey} {

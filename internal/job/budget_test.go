@@ -99,4 +99,13 @@ func TestFitResumed(t *testing.T) {
 	assert.True(t, o.GradientCheckpointing)
 	assert.Equal(t, 12, o.MicroBatchSize)
 	assert.Equal(t, options.Hash(&began), options.Hash(&o))
+
+	began.MemoryBudget, began.GradientCheckpointing, began.MicroBatchSize = "", false, 12 // one of a run without a budget
+	require.NoError(t, os.WriteFile(filepath.Join(out, "run.yaml"), options.Dump(&began), 0o644))
+	o, err = fitted(dir, "100GB", again)
+	require.NoError(t, err)
+	assert.Equal(t, options.Hash(&began), options.Hash(&o))
+	_, err = fitted(dir, "480MiB", again)
+	assert.Equal(t, fault.ExitInput, fault.ExitCode(err))
+	assert.ErrorContains(t, err, "began without one and is predicted to take ")
 }

@@ -3,6 +3,7 @@ package job
 // What a job decides before it computes.
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -177,6 +178,11 @@ func TestSameRun(t *testing.T) {
 		assert.ErrorContains(t, err, c.says)
 		assert.Equal(t, fault.ExitInput, fault.ExitCode(err))
 	}
+	raw, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Contains(t, string(raw), "\nempty: error\n")
+	require.NoError(t, os.WriteFile(path, bytes.ReplaceAll(raw, []byte("\nempty: error\n"), []byte("\nempty: drop\n")), 0o644))
+	assert.NoError(t, sameRun(path, &o), "an option that the command hides changed nothing")
 }
 
 // A folder that another run is working in is said to be in use, not to be in the way.

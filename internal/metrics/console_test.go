@@ -7,12 +7,14 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
+	"github.com/vbauerster/mpb/v8"
 )
 
 func TestConsoleLinesStayAligned(t *testing.T) {
@@ -198,6 +200,22 @@ func TestAStreamThatStandsStillHoldsNobodyUp(t *testing.T) {
 		}
 		require.Equal(t, []string{"ppo 50/100  5 s/step  ETA 4m10s"}, got[51:], "of the progress, only the newest")
 	})
+}
+
+// refusing is a terminal that fails, as a non-blocking one does while it is full.
+type refusing struct{}
+
+func (refusing) Write([]byte) (int, error) { return 0, syscall.EAGAIN }
+
+func TestLinesGoOnWithoutTheirBar(t *testing.T) {
+	var out strings.Builder
+	p := newProgress(&out, "ppo", 0, 100, time.Now)
+	p.box = mpb.New(mpb.WithOutput(refusing{}), mpb.WithAutoRefresh(), mpb.WithRefreshRate(time.Millisecond))
+	p.bar = p.box.AddBar(0)
+	p.box.Wait() // the first frame is the last one
+	fmt.Fprintln(p, "step 1")
+	p.Done()
+	require.Equal(t, "step 1\n", out.String())
 }
 
 func TestAStreamThatStandsStillCostsBoundedMemory(t *testing.T) {

@@ -95,7 +95,8 @@ func (p *Progress) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// above is where a Progress's lines go: above the bar while there is one.
+// above is where a Progress's lines go: above the bar while there is one. mpb takes no more text once the terminal has
+// refused some, or its size: then the lines go on without a bar.
 type above struct{ *Progress }
 
 func (a above) Write(text []byte) (int, error) {
@@ -103,7 +104,9 @@ func (a above) Write(text []byte) (int, error) {
 	bar := a.box != nil && !a.ended
 	a.mu.Unlock() // the bar's goroutine may want the lock for status before it takes the text
 	if bar {
-		return a.box.Write(text)
+		if n, err := a.box.Write(text); err == nil {
+			return n, nil
+		}
 	}
 	return a.out.Write(text)
 }

@@ -18,7 +18,8 @@ import (
 // --config gives the same values.
 func Dump(ptr any) []byte { return Of(ptr).Dump() }
 
-// Hash returns the SHA-256, in hex, of the settings that can change results: all but those tagged hash:"-".
+// Hash returns the SHA-256, in hex, of the settings that can change results: all but those tagged hash:"-", and those that
+// the command hides because it never reads them.
 func Hash(ptr any) string { return Of(ptr).Hash() }
 
 // HashAgainst is Hash over the settings that differ from those of defaults, a struct of the same type. An option that a
@@ -27,7 +28,7 @@ func HashAgainst(ptr, defaults any) string {
 	now, was := Of(ptr), Of(defaults)
 	sum := sha256.New()
 	for i, f := range now.fields {
-		if !f.noHash && f.yaml() != was.fields[i].yaml() {
+		if !f.noHash && !f.hidden && f.yaml() != was.fields[i].yaml() {
 			fmt.Fprintf(sum, "%s: %s\n", f.key, f.yaml())
 		}
 	}
@@ -47,7 +48,7 @@ func (c *Config) Dump() []byte {
 func (c *Config) Hash() string {
 	sum := sha256.New()
 	for _, f := range c.fields {
-		if !f.noHash {
+		if !f.noHash && !f.hidden {
 			fmt.Fprintf(sum, "%s: %s\n", f.key, f.yaml())
 		}
 	}

@@ -149,11 +149,24 @@ func TestReplaces(t *testing.T) {
 func TestStartRefuses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o644))
-	for _, dir := range []string{file, filepath.Join(file, "below")} {
+	for _, dir := range []string{file, filepath.Join(file, "below"), "/proc/x", "/proc/x/y", "/proc"} { // where even root makes nothing
 		r, err := Start(dir)
 		require.Error(t, err, dir)
 		require.Nil(t, r)
 		require.Equal(t, fault.ExitInput, fault.ExitCode(err), err.Error())
 		require.ErrorContains(t, err, "choose another folder")
 	}
+}
+
+// A profile's folder is told from one that somebody keeps other things in.
+func TestIs(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "profile")
+	r, err := Start(dir)
+	require.NoError(t, err)
+	assert.False(t, Is(dir), "not there")
+	require.NoError(t, r.Stop())
+	assert.True(t, Is(dir))
+	assert.False(t, Is(filepath.Dir(dir)))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "mine"), nil, 0o644))
+	assert.False(t, Is(dir))
 }

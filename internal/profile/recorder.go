@@ -18,8 +18,6 @@ import (
 	"time"
 
 	"salsa/internal/fault"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -81,7 +79,8 @@ func Start(dir string) (*Recorder, error) {
 	return r, nil
 }
 
-// canMake refuses a folder that could not be written at the end of the run.
+// canMake refuses a folder that could not be written at the end of the run. It tries: mode bits do not tell of read-only
+// mounts, nor of /proc.
 func canMake(dir string) error {
 	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
 		stat, err := os.Stat(at)
@@ -92,10 +91,15 @@ func canMake(dir string) error {
 			return fault.Inputf("--profile %s: %w; choose another folder", dir, err)
 		case !stat.IsDir():
 			return fault.Inputf("--profile %s: %s is a file; choose another folder", dir, at)
-		case unix.Access(at, unix.W_OK) != nil:
-			return fault.Inputf("--profile %s: %s cannot be written; choose another folder", dir, at)
 		}
-		return nil
+		probe, err := os.MkdirTemp(at, ".salsa-profile-")
+		if err == nil {
+			err = os.Remove(probe)
+		}
+		if path := (*os.PathError)(nil); errors.As(err, &path) {
+			err = fault.Inputf("--profile %s: %s cannot be written: %w; choose another folder", dir, at, path.Err) // not the probe's name
+		}
+		return err
 	}
 }
 
@@ -104,10 +108,10 @@ func (r *Recorder) open() (err error) {
 	if r.timeline, err = newTimeline(filepath.Join(r.tmp, timelineFile), r.began); err != nil {
 		return err
 	}
-	if r.cpu, err = os.Create(filepath.Join(r.tmp, "cpu.pprof")); err != nil {
+	if r.cpu, err = os.Create(filepath.Join(r.tmp, cpuFile)); err != nil {
 		return err
 	}
-	if r.trace, err = os.Create(filepath.Join(r.tmp, "trace.out")); err != nil {
+	if r.trace, err = os.Create(filepath.Join(r.tmp, traceFile)); err != nil {
 		return err
 	}
 	if err := pprof.StartCPUProfile(r.cpu); err != nil {
@@ -276,7 +280,7 @@ func (r *Recorder) end(keep bool) error {
 }
 
 func (r *Recorder) writeHeap() error {
-	f, err := os.Create(filepath.Join(r.tmp, "heap.pprof"))
+	f, err := os.Create(filepath.Join(r.tmp, heapFile))
 	if err != nil {
 		return err
 	}

@@ -19,7 +19,26 @@ const (
 	ReportFile   = "phases.json"
 	TableFile    = "phases.md"
 	timelineFile = "timeline.json"
+	cpuFile      = "cpu.pprof"
+	heapFile     = "heap.pprof"
+	traceFile    = "trace.out"
 )
+
+// Is tells whether dir is a folder that Stop wrote, and holds nothing else.
+func Is(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return false
+	}
+	found := false
+	for _, e := range entries {
+		if !slices.Contains([]string{ReportFile, TableFile, timelineFile, cpuFile, heapFile, traceFile}, e.Name()) {
+			return false
+		}
+		found = found || e.Name() == ReportFile
+	}
+	return found
+}
 
 // Report is phases.json. Sizes are in MB of 2^20 bytes.
 type Report struct {

@@ -109,7 +109,7 @@ SN_INLINE void slope_rows(T* z, const int64_t* target, const float* lse, const f
       if (s.softcap > 0) d *= 1.f - (c / s.softcap) * (c / s.softcap);
       sn::store(zi + j, d * scale, n);
     }
-    float lp = zt[0] * s.inv_temp - l, p = std::exp(lp), d = gl * (1 - p) - ge * p * (lp + H);
+    float lp = zt[0] * s.inv_temp - l, p = std::exp(lp), d = gl * (1 - p) - ge * p * ((lp < -87.f ? 0 : lp) + H);
     if (s.softcap > 0) d *= 1 - (zt[0] / s.softcap) * (zt[0] / s.softcap);
     zi[t] = T(d * scale);
   }
@@ -228,7 +228,7 @@ struct Fast : Function<Fast> {
     Work k(saved[0], saved[1], saved[2], head, ctx->saved_data["chunk"].toInt(), saved[3], saved[4]);
     Slopes g(grad[0], grad[1]);
     Tensor dh = ctx->needs_input_grad(0) ? at::empty_like(k.h) : none;
-    Tensor dw = ctx->needs_input_grad(1) ? at::empty_like(k.w) : none;
+    Tensor dw = ctx->needs_input_grad(1) ? k.n() > 0 ? at::empty_like(k.w) : at::zeros_like(k.w) : none;
     Tensor kept = sn::taken(ctx, "logits"), buf = kept.defined() ? kept : k.buffer();
     for (int64_t i = 0; i < k.n(); i += k.chunk) {
       Tensor z = kept.defined() ? kept : k.logits(buf, i);
