@@ -149,7 +149,7 @@ func TestReplaces(t *testing.T) {
 func TestStartRefuses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o644))
-	for _, dir := range []string{file, filepath.Join(file, "below")} {
+	for _, dir := range []string{file, filepath.Join(file, "below"), "/proc/salsa-profile"} { // the last even for root
 		r, err := Start(dir)
 		require.Error(t, err, dir)
 		require.Nil(t, r)

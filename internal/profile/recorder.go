@@ -18,8 +18,6 @@ import (
 	"time"
 
 	"salsa/internal/fault"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -92,7 +90,12 @@ func canMake(dir string) error {
 			return fault.Inputf("--profile %s: %w; choose another folder", dir, err)
 		case !stat.IsDir():
 			return fault.Inputf("--profile %s: %s is a file; choose another folder", dir, at)
-		case unix.Access(at, unix.W_OK) != nil:
+		}
+		probe, err := os.MkdirTemp(at, ".salsa-probe-*") // access(2) says yes to root where even root cannot
+		if err == nil {
+			err = os.Remove(probe)
+		}
+		if err != nil {
 			return fault.Inputf("--profile %s: %s cannot be written; choose another folder", dir, at)
 		}
 		return nil
