@@ -261,7 +261,8 @@ func (r *CheckReport) Err() error {
 		errs = append(errs, fmt.Sprintf("%d of %d rows cannot be used, the first: %s", r.Bad, r.Rows, r.firstBad))
 	}
 	if r.Targets > 0 && r.NoStop == r.Rows-r.Bad {
-		errs = append(errs, "no completion ends in a stop token, so the model would never learn to stop; let eos be added or name the stop token")
+		errs = append(errs, "no completion ends in a stop token, so the model would never learn to stop; choose another --chat-template, "+
+			"or put the id of the token that ends completions into eos_token_id of generation_config.json")
 	}
 	if errs == nil {
 		return nil
