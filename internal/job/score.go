@@ -19,7 +19,7 @@ import (
 type ScoreOptions struct {
 	Model     string   `yaml:"model" required:"true" input:"path" arg:"DIR" help:"language model or reward model"`
 	Reference string   `yaml:"reference" arg:"DIR[,DIR...][@w,w...]" help:"also write log-probs under this model or soup"`
-	Data      []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"rows with a prompt and a completion"`
+	Data      []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"rows with a prompt and a completion; of preference pairs the chosen one is scored"`
 	Out       string   `yaml:"out" required:"true" arg:"FILE" help:"a .jsonl file, a row for each row of --data; one that is there is replaced" hash:"-"`
 	BatchSize int      `yaml:"batch_size" help:"sequences at once" check:">=1,<=1000000"`
 	MaxLength int      `yaml:"max_length" help:"longest sequence; 0: the model's context" unit:"tokens" check:">=0"`
