@@ -55,7 +55,8 @@ demo: build ## train, mix and evaluate a tiny model: salsa run demo
 	@bin/salsa run demo
 
 bench: ## benchmarks (BENCH=Attention for some, BENCH_FLAGS='-args -device cuda' on a GPU)
-	@source env.sh && OMP_WAIT_POLICY=PASSIVE go test -run '^$$' -bench '$(BENCH)' ./bench $(BENCH_FLAGS)
+	@source env.sh && OMP_WAIT_POLICY=PASSIVE go test -run '^$$' -bench '$(BENCH)' ./bench $(BENCH_FLAGS) | \
+	  awk '{ print; fflush() } /^Benchmark/ { n++ } END { if (!n) { print "make bench: no benchmark ran for BENCH=$(BENCH); grep -ho \"func Benchmark[A-Za-z]*\" bench/*_test.go lists them" > "/dev/stderr"; exit 2 } }'
 
 bench-jobs: build ## whole jobs beside the Python tools (JOBS='-row dpo -rounds 3'; bench/rivals/README.md)
 	@source env.sh && go run ./bench/jobs $(JOBS)

@@ -3,6 +3,7 @@
 package data
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"slices"
@@ -44,8 +45,10 @@ type CheckReport struct {
 	PromptOver  int      `json:"prompt_overlong"` // whose prompt alone fills MaxLength
 	Empty       int      `json:"empty"`           // with a completion that is empty
 	Ties        int      `json:"ties"`            // whose chosen and rejected are the same
-	NoStop      int      `json:"no_stop"`         // with a completion that does not end in a stop token
-	Duplicates  int      `json:"duplicates"`      // that repeat an earlier row
+	NoReply     int      `json:"no_completion"`   // that are prompts alone; the first is at NoReplyAt
+	NoReplyAt   string   `json:"no_completion_at,omitempty"`
+	NoStop      int      `json:"no_stop"`    // with a completion that does not end in a stop token
+	Duplicates  int      `json:"duplicates"` // that repeat an earlier row
 	PromptTwice int      `json:"repeated_prompts"`
 	Leaks       int      `json:"leaks"`   // whose prompt is also in the evaluation data
 	LeakAt      []string `json:"leak_at"` // the first few, "train.jsonl:3 = eval.jsonl:7"
@@ -163,6 +166,8 @@ func (r *CheckReport) measure(enc *Encoder, sequences []Example) {
 		overlong = overlong || (enc.MaxLength > 0 && len(x.IDs) > enc.MaxLength)
 		promptOver = promptOver || (enc.MaxLength > 0 && x.PromptLen >= enc.MaxLength)
 		if row.Shape == ShapePrompt {
+			r.NoReplyAt = cmp.Or(r.NoReplyAt, row.At())
+			r.NoReply++
 			continue
 		}
 		r.replies = append(r.replies, reply)
@@ -256,7 +261,8 @@ func (r *CheckReport) Err() error {
 		errs = append(errs, fmt.Sprintf("%d of %d rows cannot be used, the first: %s", r.Bad, r.Rows, r.firstBad))
 	}
 	if r.Targets > 0 && r.NoStop == r.Rows-r.Bad {
-		errs = append(errs, "no completion ends in a stop token, so the model would never learn to stop; let eos be added or name the stop token")
+		errs = append(errs, "no completion ends in a stop token, so the model would never learn to stop; choose another --chat-template, "+
+			"or put the id of the token that ends completions into eos_token_id of generation_config.json")
 	}
 	if errs == nil {
 		return nil

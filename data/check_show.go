@@ -92,18 +92,31 @@ func (r *CheckReport) lines() [][2]string {
 		list = append(list, [2]string{"completion length", spreadLine(r.Completion)})
 	}
 	if r.MaxLength > 0 {
-		list = append(list, [2]string{"longer than " + fmt.Sprint(r.MaxLength), fmt.Sprintf("%d rows; in %d the prompt alone fills it", r.Overlong, r.PromptOver)})
+		text := fmt.Sprintf("%d rows; in %d the prompt alone fills it", r.Overlong, r.PromptOver)
+		if r.Overlong > 0 {
+			text += "; refused without another --overlong"
+		}
+		list = append(list, [2]string{"longer than " + fmt.Sprint(r.MaxLength), text})
 	}
 	counts := []struct {
 		label string
 		count int
+		then  string // what training does about them
 	}{
-		{"unknown tokens", r.Unknown}, {"empty completions", r.Empty}, {"chosen equals rejected", r.Ties}, {"without stop token", r.NoStop},
-		{"duplicate rows", r.Duplicates}, {"repeated prompts", r.PromptTwice},
-		{"prompts leaked into evaluation", r.Leaks}, {"unusable rows", r.Bad},
+		{"unknown tokens", r.Unknown, ""}, {"empty completions", r.Empty, "refused without --empty drop or keep"},
+		{"chosen equals rejected", r.Ties, "salsa dpo refuses them without --identical drop"}, {"without stop token", r.NoStop, ""},
+		{"duplicate rows", r.Duplicates, ""}, {"repeated prompts", r.PromptTwice, ""},
+		{"prompts leaked into evaluation", r.Leaks, ""}, {"unusable rows", r.Bad, ""},
+	}
+	if r.NoReply > 0 && r.NoReply < r.Rows { // beside rows that have one, it looks like a mistake
+		list = append(list, [2]string{"without a completion", fmt.Sprintf("%d, the first %s; training on completions refuses them", r.NoReply, r.NoReplyAt)})
 	}
 	for _, c := range counts {
-		list = append(list, [2]string{c.label, fmt.Sprint(c.count)})
+		text := fmt.Sprint(c.count)
+		if c.count > 0 && c.then != "" {
+			text += "; " + c.then
+		}
+		list = append(list, [2]string{c.label, text})
 	}
 	return list
 }

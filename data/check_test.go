@@ -44,6 +44,12 @@ func TestCheckCountsEverything(t *testing.T) {
 	assert.Equal(t, 15, r.Sequence.Max)
 	assert.Equal(t, 4, r.Sequence.Min)
 	assert.ErrorContains(t, r.Err(), "1 of 8 rows cannot be used, the first: ")
+	var text strings.Builder
+	require.NoError(t, r.WriteText(&text, false))
+	for _, line := range []string{`longer than 8 +1 rows; in 1 the prompt alone fills it; refused without another --overlong`,
+		`empty completions +1; refused without --empty drop or keep`, `chosen equals rejected +1; salsa dpo refuses them without --identical drop`, `unknown tokens +0\n`} {
+		assert.Regexp(t, line, text.String())
+	}
 }
 
 func TestCheckRefusesDataThatNeverStops(t *testing.T) {
@@ -55,6 +61,14 @@ func TestCheckRefusesDataThatNeverStops(t *testing.T) {
 	r, err = Check(rowsOf(t, `{"prompt":"a","completion":"b"}`, `{"prompt":"c"}`), nil, enc, 1)
 	require.NoError(t, err)
 	assert.NoError(t, r.Err())
+	var text strings.Builder
+	require.NoError(t, r.WriteText(&text, false))
+	assert.Regexp(t, `without a completion +1, the first .*rows.jsonl:2; training on completions refuses them`, text.String(), "among rows that have one")
+	r, err = Check(rowsOf(t, `{"prompt":"c"}`), nil, enc, 0)
+	require.NoError(t, err)
+	text.Reset()
+	require.NoError(t, r.WriteText(&text, false))
+	assert.NotContains(t, text.String(), "without a completion", "a file of prompts")
 	_, err = Check(nil, nil, enc, 0)
 	assert.ErrorContains(t, err, "no rows")
 	_, err = Check(rowsOf(t, `{"prompt":"a"}`), nil, enc, 1)

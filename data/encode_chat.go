@@ -168,5 +168,6 @@ func (e *Encoder) CheckStops(examples []Example) error {
 		return nil
 	}
 	return fault.Inputf("no stop token (eos %d, stops %v) is a target in any of the %d examples, so the model would never learn to stop; "+
-		"let eos be added, or name the template's end-of-turn token as a stop", e.EOS, e.Stops, len(examples))
+		"choose a --chat-template that ends answers in one, or put the id of the template's end-of-turn token into eos_token_id of generation_config.json",
+		e.EOS, e.Stops, len(examples))
 }

@@ -46,6 +46,7 @@ func TestWithoutKnownStopTheWholeTurnIsTarget(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "a<|im_end|>\n", enc.Tok.Decode(x.Completion(), false))
 	assert.ErrorContains(t, enc.CheckStops([]Example{x}), "no stop token (eos 257, stops []) is a target in any of the 1 examples")
+	assert.ErrorContains(t, enc.CheckStops([]Example{x}), "eos_token_id of generation_config.json")
 }
 
 func TestChatPromptAndPreference(t *testing.T) {

@@ -5,6 +5,7 @@ package data
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 
@@ -16,7 +17,11 @@ import (
 // readParquet yields every row as a record; the record's line is the 1-based row number.
 func readParquet(file *os.File, path string, yield func(record, error) bool) {
 	fail := func(row int, err error) {
-		yield(record{}, fault.Inputf("%s:%d: %w; is it a whole .parquet file?", path, row, err))
+		at := path
+		if row > 0 { // 0: the file as a whole
+			at = fmt.Sprintf("%s:%d", path, row)
+		}
+		yield(record{}, fault.Inputf("%s: %w; is it a whole .parquet file?", at, err))
 	}
 	info, err := file.Stat()
 	if err != nil {

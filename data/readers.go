@@ -19,7 +19,7 @@ func readLines(in *bufio.Reader, path string, maxBytes int, yield func(record, e
 	for line := 1; ; line++ {
 		text, err := boundedLine(in, maxBytes)
 		if err != nil && err != io.EOF {
-			yield(record{}, fault.Inputf("%s:%d: %w", path, line, err))
+			yield(record{}, lineError(path, line, err))
 			return
 		}
 		if text = bytes.TrimSpace(text); len(text) > 0 {
@@ -35,6 +35,15 @@ func readLines(in *bufio.Reader, path string, maxBytes int, yield func(record, e
 			return
 		}
 	}
+}
+
+// lineError tells what the line of a file could not be read for. A line of plain text ends with its file, so where more was
+// expected, it was by what unpacks the file.
+func lineError(path string, line int, err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return fault.Inputf("%s:%d: %w: the packed file is cut off; fetch or pack it again", path, line, err)
+	}
+	return fault.Inputf("%s:%d: %w", path, line, err)
 }
 
 // errTooLong says that a record outgrew ReadOptions.MaxBytes.

@@ -114,3 +114,12 @@ func TestTheVersionIsTheBinarysOwn(t *testing.T) {
 	_, err = version(filepath.Join(t.TempDir(), "none"))
 	require.ErrorContains(t, err, "run make build")
 }
+
+// A word without its flag is a mistake, not a run of everything.
+func TestWordsWithoutFlags(t *testing.T) {
+	args := os.Args
+	defer func() { os.Args = args }()
+	os.Args = []string{"jobs", "dpo"}
+	_, err := parse()
+	require.ErrorContains(t, err, `unexpected argument "dpo": every input has a flag, such as -row dpo`)
+}

@@ -92,6 +92,9 @@ func parse() (*settings, error) {
 	if s.row, err = regexp.Compile(pattern); err != nil {
 		return nil, fault.Inputf("-row: %v", err)
 	}
+	if flag.NArg() > 0 {
+		return nil, fault.Inputf("unexpected argument %q: every input has a flag, such as -row %s", flag.Arg(0), flag.Arg(0))
+	}
 	if s.rounds < 1 || s.threads < 1 {
 		return nil, fault.Inputf("-rounds and -threads must be at least 1")
 	}

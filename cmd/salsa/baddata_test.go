@@ -66,6 +66,9 @@ func TestBadOptions(t *testing.T) {
 	mistakes := []mistake{
 		{"dtype", sft + "--dtype int3", nil, []string{`--dtype: "int3" is not one of float32, bfloat16`}},
 		{"device", sft + "--device gpu", nil, []string{"--device gpu: want auto, cpu, cuda or cuda:N"}},
+		{"a strategy of packing", sft + "--packing-strategy wrapped", nil, []string{"--packing-strategy is not read without --packing; add it"}},
+		{"nothing to measure", sft + "--eval-every 2", nil, []string{"--eval-every measures held-out rows, and there are none; add --eval-data or --holdout"}},
+		{"rows made of themselves", "generate --model @sft1 --data @prompts.jsonl --out @prompts.jsonl --max-new-tokens 4", nil, []string{"prompts.jsonl: is --data too, and would be replaced"}},
 		{"two starts", sft + "--from-config @data/base-config", nil, []string{"give either --model DIR", "or --from-config DIR"}},
 		{"length beyond the context", sft + "--max-length 65", nil, []string{"--max-length 65 is more than the model's context of 64 tokens"}},
 		{"no number", sft + "--learning-rate nan", nil, []string{"--learning-rate"}},

@@ -4,6 +4,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -13,6 +14,7 @@ import (
 	"salsa/internal/options"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // needCommand is the action of a command that only groups others.
@@ -33,6 +35,25 @@ func unknownCommand(parent *cobra.Command, name string) error {
 		hint = fmt.Sprintf("; `%s --help` lists the commands", parent.CommandPath())
 	}
 	return fault.Inputf("unknown command %s%s", name, hint)
+}
+
+// badFlag tells of a flag that cannot be read. A command that groups others has hardly any flags, so that a mistyped name
+// behind it is the mistake, not the flag that follows; and what salsa run does not know may be an option of a stage.
+func badFlag(cmd *cobra.Command, err error) error {
+	if args := cmd.Flags().Args(); cmd.HasSubCommands() && len(args) > 0 && !errors.Is(err, pflag.ErrHelp) {
+		return unknownCommand(cmd, args[0])
+	}
+	var unknown *pflag.NotExistError
+	if cmd.Name() == "run" && errors.As(err, &unknown) {
+		key := strings.ReplaceAll(unknown.GetSpecifiedName(), "-", "_")
+		for _, kind := range stageKinds() {
+			if options.Of(kind.options()).Has(key) {
+				return fault.Inputf("unknown flag --%s; it is an option of stages: give --set STAGE.%s=VALUE, or --set '*.%s=VALUE' for all that have it",
+					unknown.GetSpecifiedName(), key, key)
+			}
+		}
+	}
+	return options.FlagError(cmd.Flags(), err)
 }
 
 // newHelpCmd replaces cobra's, which answers an unknown name with exit code 0.

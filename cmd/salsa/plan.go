@@ -28,6 +28,9 @@ func newPlanCmd() *cobra.Command {
 	return cmd
 }
 
+// planned annotates the commands that only foretell a run: --device names where it would compute, which need not be here.
+const planned = "salsa_planned"
+
 // plannedKind is a command whose memory can be foretold, and a recipe's stage of the same name.
 type plannedKind struct {
 	name string
@@ -60,8 +63,9 @@ func planOf[T any](name string, defaults func() T, plan func(context.Context, *T
 // taken to be as long as they may be.
 func planCmd[T any](name string, defaults func() T, plan func(context.Context, *T) (*job.Plan, error)) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   name,
-		Short: "Predict the memory of salsa " + name,
+		Use:         name,
+		Annotations: map[string]string{planned: "yes"},
+		Short:       "Predict the memory of salsa " + name,
 		Long: "Takes the flags of salsa " + name + ". Without --data all rows are taken to be as long as --max-length and the context allow.\n" +
 			"With --memory-budget it is the plan of the run that fits.",
 	}

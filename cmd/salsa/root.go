@@ -52,7 +52,7 @@ func newRootCmd() *cobra.Command {
 		PersistentPreRunE: prepare,
 	}
 	root.SetVersionTemplate("salsa {{.Version}}\n")
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return options.FlagError(cmd.Flags(), err) })
+	root.SetFlagErrorFunc(badFlag)
 	root.SetUsageTemplate(groupedUsage(root.UsageTemplate()))
 	for _, g := range commands() {
 		if len(g.make) == 0 {
@@ -81,7 +81,7 @@ func prepare(cmd *cobra.Command, _ []string) error {
 	if err := b.Resolve(); err != nil {
 		return err
 	}
-	if name, ok := b.Get("device"); ok {
+	if name, ok := b.Get("device"); ok && cmd.Annotations[planned] == "" {
 		return openDevice(name)
 	}
 	return nil

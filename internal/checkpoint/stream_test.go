@@ -153,5 +153,5 @@ func TestStreamToADiskThatRefuses(t *testing.T) {
 			panic("bang")
 		})
 	})
-	assert.LessOrEqual(t, runtime.NumGoroutine(), before)
+	noneLeft(t, before)
 }

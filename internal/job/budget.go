@@ -61,6 +61,7 @@ func Perform(ctx context.Context, opts any, held func(key string) bool, run func
 	if err := FitMemory(ctx, opts, held); err != nil {
 		return err
 	}
+	tellOfThreads(opts)
 	return Profiled(opts, run)
 }
 

@@ -40,6 +40,9 @@ func (o *DPOOptions) InputPaths() []string {
 	return memberDirs(o.Reference)
 }
 
+// Unread implements options.Selective.
+func (o *DPOOptions) Unread(key string) string { return o.evalUnread(key) }
+
 // Validate checks what the tags cannot.
 func (o *DPOOptions) Validate() error {
 	if err := o.DPOOptions.Validate(); err != nil {

@@ -17,7 +17,7 @@ import (
 type GenerateOptions struct {
 	Model     string   `yaml:"model" required:"true" input:"path" arg:"DIR" help:"language model"`
 	Data      []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"prompts"`
-	Out       string   `yaml:"out" required:"true" arg:"FILE" help:"a .jsonl file, --samples rows for each row of --data" hash:"-"`
+	Out       string   `yaml:"out" required:"true" arg:"FILE" help:"a .jsonl file, --samples rows for each row of --data; one that is there is replaced" hash:"-"`
 	Samples   int      `yaml:"samples" help:"completions per prompt" check:">=1,<=1000000"`
 	MaxLength int      `yaml:"max_length" help:"longest prompt; 0: what the context leaves" unit:"tokens" check:">=0"`
 	Overlong  string   `yaml:"overlong" enum:"error,truncate-left,truncate-right" help:"what happens to prompts that are longer"`
@@ -55,7 +55,7 @@ func Generate(ctx context.Context, o *GenerateOptions) (scalars map[string]float
 	if err != nil {
 		return nil, err
 	}
-	if err := checkOutFile(o.Out); err != nil {
+	if err := checkOutFile(o.Out, o.Data...); err != nil {
 		return nil, err
 	}
 	enc, err := newEncoder(o.Model, cfg, o.MaxLength, o.Overlong)

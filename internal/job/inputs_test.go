@@ -136,6 +136,7 @@ func TestCheckOutFile(t *testing.T) {
 	text, err := os.ReadFile(old)
 	require.NoError(t, err)
 	assert.Equal(t, "kept", string(text))
+	assert.ErrorContains(t, checkOutFile(old, filepath.Join(dir, "none"), filepath.Join(dir, ".", "old.jsonl")), "old.jsonl: is --data too, and would be replaced")
 	assert.ErrorContains(t, checkOutFile(dir), "is a folder")
 	assert.ErrorContains(t, checkOutFile(filepath.Join(dir, "no", "x.jsonl")), "make it or choose another --out")
 }
@@ -229,4 +230,19 @@ func TestPinReference(t *testing.T) {
 	put("b", "B2")
 	_, err = pin(path, "reference", expr(a+","+b+"@1,3"))
 	assert.ErrorContains(t, err, "(member "+b+"); put the old weights back")
+}
+
+// A share that is too small for the rows is said: nothing would be measured, and nobody would know why.
+func TestAHoldoutOfNothingIsSaid(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "rows.jsonl")
+	require.NoError(t, os.WriteFile(path, []byte(`{"prompt":"a","completion":"b"}`+"\n"), 0o644))
+	load := func(share float64) string {
+		d := Data{Data: []string{path}, Holdout: share}
+		return saidAloud(t, func() {
+			_, _, err := d.load(true)
+			require.NoError(t, err)
+		})
+	}
+	assert.Contains(t, load(1e-9), "--holdout 1e-09 holds out none of the 1 rows, so nothing of them is measured; raise it")
+	assert.NotContains(t, load(0), "--holdout")
 }

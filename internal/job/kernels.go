@@ -8,10 +8,12 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"strconv"
 	"time"
 
 	"salsa/internal/checkpoint"
 	"salsa/internal/fault"
+	"salsa/internal/options"
 	"salsa/tensor"
 )
 
@@ -41,6 +43,19 @@ func threads(b *Base) int {
 		return b.Threads
 	}
 	return tensor.Threads()
+}
+
+// tellOfThreads says that more threads than there are processors make a job slower, many of them by far.
+func tellOfThreads(opts any) {
+	c, cores := options.Of(opts), runtime.NumCPU()
+	text, _ := c.Get("threads")
+	if n, err := strconv.Atoi(text); err != nil || n <= cores {
+		return
+	}
+	if quiet, _ := c.Get("quiet"); quiet != "true" {
+		fmt.Fprintf(os.Stderr, "salsa: note: --threads %s is more than the %d processors that this process may use, so threads wait for one another; --threads %d is as many as help\n",
+			text, cores, cores)
+	}
 }
 
 // sameKernels makes this process compute with the kernels and, unless --threads says otherwise, the threads of a run

@@ -84,3 +84,30 @@ func TestProductsAreFp32(t *testing.T) {
 		assert.ErrorContains(t, d.verdict(), "matrix products by mkl")
 	})
 }
+
+func TestTooManyThreadsAreSaid(t *testing.T) {
+	said := func(threads int, quiet bool) string {
+		o := DefaultSFT()
+		o.Threads, o.Quiet = threads, quiet
+		return saidAloud(t, func() { tellOfThreads(&o) })
+	}
+	cores := runtime.NumCPU()
+	assert.Empty(t, said(0, false)+said(cores, false)+said(cores+1, true))
+	assert.Contains(t, said(cores+1, false), fmt.Sprintf("--threads %d is as many as help", cores))
+}
+
+// saidAloud is what do writes to standard error.
+func saidAloud(t *testing.T, do func()) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "stderr")
+	file, err := os.Create(path)
+	require.NoError(t, err)
+	defer file.Close()
+	stderr := os.Stderr
+	os.Stderr = file
+	do()
+	os.Stderr = stderr
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(text)
+}

@@ -27,6 +27,8 @@ type Plan struct {
 	Peak      int64       `json:"peak_bytes"`
 	PeakPhase string      `json:"peak_phase"`
 	Free      int64       `json:"free_memory_bytes"` // of this host; 0 if it does not say
+
+	gpu bool // the run computes on one
 }
 
 // PlanRole is a network and what its training keeps beside it. Two roles that share a folder are two copies, unless
@@ -79,6 +81,7 @@ func newPlanner(command string, b *Base) (*planner, error) {
 		}
 		p.cpu = dev == tensor.CPU
 	}
+	p.gpu = !p.cpu
 	p.Command, p.DType, p.Process, p.Free = command, d.String(), processBytes, lookAround().FreeMemory
 	if p.cpu && p.elem != 4 {
 		p.Process += halfBytes
@@ -242,9 +245,11 @@ func (p *Plan) WriteText(w io.Writer) error {
 	return err
 }
 
-// fits compares the peak with the host's memory.
+// fits compares the peak with the host's memory, where it is the host's that is taken.
 func (p *Plan) fits() string {
 	switch {
+	case p.gpu:
+		return "it is the GPU's memory that this takes"
 	case p.Free == 0:
 		return "this host does not say how much memory is free"
 	case p.Peak > p.Free:

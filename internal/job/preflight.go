@@ -155,9 +155,15 @@ func checkFolder(flag, dir string) error {
 	return nil
 }
 
-// checkOutFile refuses a path that rows could not be written to in the end.
-func checkOutFile(path string) error {
-	if stat, err := os.Stat(path); err == nil && !stat.Mode().IsRegular() { // a device would be replaced, not written to
+// checkOutFile refuses a path that rows could not be written to in the end, or that is one of the files they come from.
+func checkOutFile(path string, inputs ...string) error {
+	stat, err := os.Stat(path)
+	for _, input := range inputs {
+		if in, failed := os.Stat(input); err == nil && failed == nil && os.SameFile(stat, in) {
+			return fault.Inputf("%s: is --data too, and would be replaced by what is made of it; choose another --out", path)
+		}
+	}
+	if err == nil && !stat.Mode().IsRegular() { // a device would be replaced, not written to
 		kind := "not a file"
 		if stat.IsDir() {
 			kind = "a folder"

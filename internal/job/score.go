@@ -19,8 +19,8 @@ import (
 type ScoreOptions struct {
 	Model     string   `yaml:"model" required:"true" input:"path" arg:"DIR" help:"language model or reward model"`
 	Reference string   `yaml:"reference" arg:"DIR[,DIR...][@w,w...]" help:"also write log-probs under this model or soup"`
-	Data      []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"rows with a prompt and a completion"`
-	Out       string   `yaml:"out" required:"true" arg:"FILE" help:"a .jsonl file, a row for each row of --data" hash:"-"`
+	Data      []string `yaml:"data" required:"true" input:"path" arg:"FILES" help:"rows with a prompt and a completion; of preference pairs the chosen one is scored"`
+	Out       string   `yaml:"out" required:"true" arg:"FILE" help:"a .jsonl file, a row for each row of --data; one that is there is replaced" hash:"-"`
 	BatchSize int      `yaml:"batch_size" help:"sequences at once" check:">=1,<=1000000"`
 	MaxLength int      `yaml:"max_length" help:"longest sequence; 0: the model's context" unit:"tokens" check:">=0"`
 	Base
@@ -88,7 +88,7 @@ func (o *ScoreOptions) preflight() (*models.Config, soup.Expr, error) {
 	if err != nil {
 		return nil, soup.Expr{}, err
 	}
-	if err := checkOutFile(o.Out); err != nil || o.Reference == "" {
+	if err := checkOutFile(o.Out, o.Data...); err != nil || o.Reference == "" {
 		return cfg, soup.Expr{}, err
 	}
 	if cfg.Scores {

@@ -36,6 +36,14 @@ func (o *SFTOptions) Reads(key string) bool {
 	return o.FromConfig == "" || !strings.HasPrefix(key, "lora_")
 }
 
+// Unread implements options.Selective.
+func (o *SFTOptions) Unread(key string) string {
+	if key == "packing_strategy" && !o.Packing {
+		return "is not read without --packing; add it, or leave this out"
+	}
+	return o.evalUnread(key)
+}
+
 // Validate checks what the tags cannot.
 func (o *SFTOptions) Validate() error {
 	if (o.Model == "") == (o.FromConfig == "") {

@@ -178,6 +178,14 @@ func splitRows(rows []data.Row, share float64) (train, eval []data.Row) {
 	return train, eval
 }
 
+// evalUnread is options.Selective's for commands that measure held-out rows now and then.
+func (d *Data) evalUnread(key string) string {
+	if key == "eval_every" && len(d.EvalData) == 0 && d.Holdout == 0 {
+		return "measures held-out rows, and there are none; add --eval-data or --holdout, or leave it out"
+	}
+	return ""
+}
+
 // checkWeights refuses weights that cannot mix the files of --data.
 func (d *Data) checkWeights() error {
 	_, err := d.mix()
@@ -231,6 +239,9 @@ func (d *Data) load(say bool) (train, eval []data.Row, err error) {
 	train, eval = splitRows(rows, d.Holdout)
 	if len(train) == 0 {
 		return nil, nil, fault.Inputf("--holdout %g leaves no row to train on; lower it", d.Holdout)
+	}
+	if say && d.Holdout > 0 && len(eval) == 0 {
+		fmt.Fprintf(os.Stderr, "salsa: note: --holdout %g holds out none of the %d rows, so nothing of them is measured; raise it\n", d.Holdout, len(rows))
 	}
 	more, err := readRows(d.EvalData, d.Split, say)
 	return train, append(eval, more...), err

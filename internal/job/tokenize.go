@@ -19,7 +19,7 @@ import (
 type TokenizeOptions struct {
 	Tokenizer string `yaml:"tokenizer" required:"true" input:"path" arg:"DIR|FILE" help:"model folder, tokenizer.json or tokenizer.model"`
 	Data      string `yaml:"data" required:"true" input:"path" arg:"FILE" help:"rows with text, bytes_b64 or decode_ids"`
-	Out       string `yaml:"out" required:"true" arg:"FILE" help:"a .jsonl file, a row for each row of --data" hash:"-"`
+	Out       string `yaml:"out" required:"true" arg:"FILE" help:"a .jsonl file, a row for each row of --data; one that is there is replaced" hash:"-"`
 	JSON      bool   `yaml:"json" help:"end with one line of JSON on standard output" hash:"-"`
 }
 
@@ -46,7 +46,7 @@ func Tokenize(ctx context.Context, o *TokenizeOptions) (map[string]float64, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := checkOutFile(o.Out); err != nil {
+	if err := checkOutFile(o.Out, o.Data); err != nil {
 		return nil, err
 	}
 	raw, err := os.ReadFile(o.Data)

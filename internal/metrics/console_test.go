@@ -148,8 +148,8 @@ func TestPlainProgressIsRareAndTellsSpeedAndETA(t *testing.T) {
 ppo 19/110  1 s/step  500 tok/s  ETA 1m30s
 ppo 24/110  1 s/step  500 tok/s  ETA 1m25s
 ppo 29/110  1 s/step  500 tok/s  ETA 1m20s
-ppo 30/110  1 s/step  400 tok/s  ETA 1m15s  rollout 24/64
-ppo 30/110  1 s/step  400 tok/s  ETA 1m15s  rollout 24/64
+ppo 30/110  1 s/step  400 tok/s  ETA 1m19s  rollout 24/64
+ppo 30/110  1 s/step  400 tok/s  ETA 1m19s  rollout 24/64
 `, out.String())
 	perStep, perSecond := p.Rates()
 	require.Equal(t, 1.0, perStep)

@@ -190,8 +190,9 @@ func (m *meter) text(now time.Time, phase string) string {
 		out += "  " + thousands(perSecond) + " tok/s"
 	}
 	if left := m.total - m.step; perStep > 0 && left > 0 {
-		eta := time.Duration(perStep*float64(left)*float64(time.Second)) - now.Sub(m.stepped)
-		out += "  ETA " + max(eta, 0).Round(time.Second).String()
+		step := time.Duration(perStep * float64(time.Second))
+		under := min(now.Sub(m.stepped), step) // the step that is under way has taken no more from the rest than itself
+		out += "  ETA " + (step*time.Duration(left) - under).Round(time.Second).String()
 	} else if left <= 0 {
 		out += "  in " + now.Sub(m.began).Round(time.Second).String()
 	}

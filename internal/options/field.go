@@ -19,6 +19,7 @@ type field struct {
 	arg      string // placeholder in help, such as DIR
 	enum     []string
 	check    string
+	unit     string // what a number counts, such as tokens; "" says nothing
 	bounds   []bound
 	required bool
 	whole    bool   // a list whose items may hold commas: one flag per item
@@ -77,8 +78,8 @@ func newField(owner reflect.Type, sf reflect.StructField, v reflect.Value) *fiel
 	case "-":
 		f.flag = ""
 	}
-	if unit := tag.Get("unit"); unit != "" {
-		f.help += " [" + unit + "]"
+	if f.unit = tag.Get("unit"); f.unit != "" {
+		f.help += " [" + f.unit + "]"
 	}
 	if !supported(sf.Type) {
 		fail("type %s cannot be an option", sf.Type)
@@ -159,7 +160,10 @@ func (f *field) parse(texts []string) (reflect.Value, error) {
 	out := reflect.New(t).Elem()
 	if !f.isList() {
 		v, err := parseScalar(t, texts[0])
-		if err != nil {
+		switch {
+		case err != nil && f.unit != "":
+			return v, fmt.Errorf("%w; it is a number of %s, without a unit", err, f.unit)
+		case err != nil:
 			return v, err
 		}
 		return v, f.verifyOne(v)

@@ -162,6 +162,7 @@ func TestBadInput(t *testing.T) {
 		{"unknown short", "", "-q", "unknown shorthand flag: 'q' in -q"},
 		{"far flag", "", "--zzzzzzzz", "unknown flag --zzzzzzzz; --help lists the flags"},
 		{"flag value", "", "--learning-rate=x", `--learning-rate: "x" is not a finite number`},
+		{"flag with a unit", "", "--max-steps=2k", `--max-steps: "2k" is not an integer; it is a number of steps, without a unit`},
 		{"flag enum", "", "--lr-schedule=step", `--lr-schedule: "step" is not one of constant, linear, cosine`},
 		{"flag without value", "", "--seed", "flag needs an argument: --seed"},
 		{"set unknown", "", "--set sed=1", "--set sed=1: unknown key sed; did you mean `seed`?"},
