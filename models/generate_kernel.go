@@ -17,6 +17,27 @@ const PrefillTokens = 128
 // thirds of its time, and the copy about ten steps.
 const PanelSteps = 32
 
+// panelRow is the length from which on rows are not copied: the kernel that reads them in place loses little by folding a
+// sum over that many, and a copy of so large a model would be felt.
+const panelRow = 2048
+
+// PanelBytes is what the copies take while completions of `steps` tokens are written, with elem bytes an element.
+func PanelBytes(c *Config, steps int, elem int64) int64 {
+	if steps < PanelSteps {
+		return 0
+	}
+	d, i, q, kv := int64(c.Hidden), int64(c.Inner), int64(c.Heads*c.HeadDim), int64(c.KVHeads*c.HeadDim)
+	n := int64(0)
+	for _, m := range []struct{ out, in, times int64 }{
+		{q + 2*kv, d, int64(c.Layers)}, {d, q, int64(c.Layers)}, {2 * i, d, int64(c.Layers)}, {d, i, int64(c.Layers)}, {int64(c.Vocab), d, 1},
+	} {
+		if m.in < panelRow {
+			n += m.out * m.in * m.times
+		}
+	}
+	return n * elem
+}
+
 // kernelEngine computes a batch with tensor.Decoder. Its rows keep their places, so nothing is moved when others end.
 type kernelEngine struct {
 	c       *Config
@@ -49,7 +70,9 @@ func newKernelEngine(m Model, rows int, panels bool) engine {
 		}
 	}
 	shape := kernelShape(c)
-	shape.Panels = panels
+	if panels {
+		shape.Panels = panelRow
+	}
 	e.decoder = tensor.NewDecoder(shape, d.Trunk.Embed.Weight, d.Trunk.Norm.Weight, d.HeadWeight(), layers)
 	return e
 }

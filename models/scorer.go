@@ -116,6 +116,13 @@ func (s *Scorer) ValuesAt(in Input, at tensor.Tensor) tensor.Tensor {
 	return s.Score(s.HiddenAt(in, at))
 }
 
+// Recomputes tells whether the scorer keeps no activations for its backward pass: then a graph must be walked back through
+// before the scope that it was made in ends.
+func Recomputes(s *Scorer) bool {
+	d, ok := s.Model.(*decoder)
+	return !ok || d.checkpoint
+}
+
 // Rewards returns the score at each row's last token, [B] fp32. The last token is told by in.Lens, never by
 // comparing ids with a padding id.
 func (s *Scorer) Rewards(in Input) tensor.Tensor { return s.ValuesAt(in, lastTokens(in)) }

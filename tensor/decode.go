@@ -38,8 +38,8 @@ type Decoder struct {
 }
 
 // NewDecoder prepares a decoder of contiguous float32 or bfloat16 CPU weights: the embedding [V, D], the final norm
-// [D], the head [V, D] and the layers. It holds on to the weights until Free; with Panels it also copies those whose
-// rows are short, and sums in another order.
+// [D], the head [V, D] and the layers. It holds on to the weights until Free; those with rows shorter than the shape's Panels it
+// also copies, and sums in another order.
 func NewDecoder(s DecoderShape, embed, norm, head Tensor, layers []DecoderLayer) *Decoder {
 	const op = "decoder"
 	all := []libtch.Ctensor{embed.must(op), norm.must(op), head.must(op)}

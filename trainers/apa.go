@@ -49,7 +49,7 @@ type APA struct {
 func NewAPA(cast Cast, prompts []data.Prompt, opts APAOptions, log *SampleLog, save PartsFunc) (*APA, error) {
 	a := &APA{opts: opts}
 	var err error
-	a.critic = critic{&a.Online, &a.opts.CriticOptions}
+	a.critic = critic{run: &a.Online, set: &a.opts.CriticOptions}
 	a.Online, err = newOnline(a, cast, prompts, &a.opts.OnlineOptions, log, save)
 	return a, err
 }

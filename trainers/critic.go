@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"salsa/internal/fault"
+	"salsa/internal/profile"
+	"salsa/models"
 	"salsa/tensor"
 )
 
@@ -31,6 +33,9 @@ func DefaultCritic() CriticOptions {
 type critic struct {
 	run *Online
 	set *CriticOptions
+
+	ahead tensor.Tensor // the values of samples that are to be learned from, with their graph: [P] fp32; absent if there is none
+	of    []Sample      // whose they are
 }
 
 // extra tells whether a sample has a place after its last token for the score: only one that ended before the
@@ -39,9 +44,14 @@ func (c *critic) extra(s *Sample) bool {
 	return c.set.ScoreAt == "after_eos" && s.Ended && len(s.Completion) < c.run.set.MaxNewTokens
 }
 
-// evaluate reads the values of samples.
+// evaluate reads the values of samples. Where the first update takes all samples at once it computes them anew with the
+// same weights; then it learns from this pass, whose graph is kept. Nothing but forward passes comes between.
 func (c *critic) evaluate(ctx context.Context, samples []Sample) error {
-	values, err := completionValues(ctx, c.run.cast.Value, samples, c.extra, c.run.set.micro(c.run.set.BatchSize))
+	o := c.run.set
+	if o.MiniBatches == 1 && o.micro(o.BatchSize) == len(samples) && !models.Recomputes(c.run.cast.Value) {
+		return c.evaluateAhead(samples)
+	}
+	values, err := completionValues(ctx, c.run.cast.Value, samples, c.extra, o.micro(o.BatchSize))
 	if err != nil {
 		return fmt.Errorf("value network: %w", err)
 	}
@@ -51,12 +61,44 @@ func (c *critic) evaluate(ctx context.Context, samples []Sample) error {
 	return nil
 }
 
+// evaluateAhead is evaluate with a graph.
+func (c *critic) evaluateAhead(samples []Sample) error {
+	defer profile.Begin(profile.Values).End()
+	c.ahead, c.of = tensor.Tensor{}, samples // a step that failed leaves one to its scope
+	err := tensor.Scope(func() error {
+		values := valuesAt(c.run.cast.Value, samples, c.extra)
+		flat := values.Detach().Float64s()
+		for i := range samples {
+			n := valueCount(&samples[i], c.extra)
+			samples[i].Values, flat = flat[:n:n], flat[n:]
+		}
+		c.ahead = values.Keep()
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("value network: %w", err)
+	}
+	return nil
+}
+
+// lossAhead is the loss of the values that evaluateAhead kept.
+func (c *critic) lossAhead(whole extent) (tensor.Tensor, Stats) {
+	values := c.ahead
+	defer values.Free()
+	c.ahead = tensor.Tensor{}
+	return c.lossOf(values, c.of, whole)
+}
+
 // warm tells whether the policy learns too by now.
 func (c *critic) warm() bool { return c.run.step > c.set.CriticWarmup }
 
 // loss is a micro-batch's share of VFCoef times the value loss, which is averaged over places.
 func (c *critic) loss(part []Sample, whole extent) (tensor.Tensor, Stats) {
-	values := valuesAt(c.run.cast.Value, part, c.extra) // [P]
+	return c.lossOf(valuesAt(c.run.cast.Value, part, c.extra), part, whole)
+}
+
+// lossOf is loss with the values of part, [P].
+func (c *critic) lossOf(values tensor.Tensor, part []Sample, whole extent) (tensor.Tensor, Stats) {
 	old := flatten(part, values.Device(), func(s *Sample) []float64 { return s.Values })
 	returns := flatten(part, values.Device(), func(s *Sample) []float64 { return s.Returns })
 	vf, over := ClippedValue(values, old, returns, c.set.ClipRangeValue)

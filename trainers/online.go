@@ -289,7 +289,11 @@ func (r *Online) Update(u *Update, batch []Sample, first bool) (map[string]float
 		if !c.warm() {
 			terms[0] = unlearned(policy)
 		}
-		terms = append(terms, func(i int) (tensor.Tensor, Stats) { return c.loss(batch[parts[i][0]:parts[i][1]], whole) })
+		if first && c.ahead.Defined() { // its activations are there already, so it goes first
+			terms = append([]func(i int) (tensor.Tensor, Stats){func(int) (tensor.Tensor, Stats) { return c.lossAhead(whole) }}, terms...)
+		} else {
+			terms = append(terms, func(i int) (tensor.Tensor, Stats) { return c.loss(batch[parts[i][0]:parts[i][1]], whole) })
+		}
 	}
 	u.holds(func() []data.Example { return examplesOf(batch) })
 	scalars, err := u.Do(len(parts), terms...)

@@ -54,7 +54,7 @@ func NewPPO(cast Cast, prompts []data.Prompt, opts PPOOptions, log *SampleLog, s
 		return nil, err
 	}
 	var err error
-	p.critic = critic{&p.Online, &p.opts.CriticOptions}
+	p.critic = critic{run: &p.Online, set: &p.opts.CriticOptions}
 	p.Online, err = newOnline(p, cast, prompts, &p.opts.OnlineOptions, log, save)
 	return p, err
 }

@@ -107,6 +107,6 @@ func steps(t *testing.T, cast Cast, o PPOOptions, n int) outcome {
 
 // advantagesOf is what PPO makes of samples at a given weight of the KL penalty.
 func advantagesOf(samples []Sample, o PPOOptions, beta float64) error {
-	c := critic{&Online{set: &o.OnlineOptions}, &o.CriticOptions}
+	c := critic{run: &Online{set: &o.OnlineOptions}, set: &o.CriticOptions}
 	return o.advantages(samples, shaping{beta, o.KLEstimator, c.extra})
 }

@@ -13,6 +13,7 @@ import (
 
 	"salsa/data"
 	"salsa/models"
+	"salsa/nn"
 	"salsa/tensor"
 )
 
@@ -104,6 +105,36 @@ func TestPPOValuesStandBeforeTheirTokens(t *testing.T) {
 				near(t, row[first:first+len(s.Values)], s.Values, 1e-5, "values")
 				return nil
 			}))
+		}
+	})
+}
+
+// The first update of a batch learns from the pass that read the values, where it takes the whole batch at once.
+func TestPPOLearnsFromTheValuesItRead(t *testing.T) {
+	run(t, func() {
+		for _, mini := range []int{1, 2} {
+			o := tinyPPO()
+			o.MiniBatches = mini
+			cast := tinyCast(t)
+			p := newPPO(t, cast, o, nil)
+			samples, err := p.experience(context.Background(), newStopwatch())
+			require.NoError(t, err)
+			require.Equal(t, mini == 1, p.critic.ahead.Defined())
+			if mini == 2 {
+				continue
+			}
+			anew, _ := p.critic.loss(samples, extent{tokens: 1, places: 1})
+			ahead, _ := p.critic.lossAhead(extent{tokens: 1, places: 1})
+			require.False(t, p.critic.ahead.Defined(), "once")
+			near(t, []float64{anew.Item()}, []float64{ahead.Item()}, 1e-6, "loss")
+			tensor.Backward(anew)
+			want := cast.Value.Head.Weight.Grad().Float64s()
+			tensor.ZeroGrads([]tensor.Tensor{cast.Value.Head.Weight})
+			tensor.Backward(ahead)
+			near(t, want, cast.Value.Head.Weight.Grad().Float64s(), 1e-6, "gradient")
+			for q := range nn.Params(cast.Value) {
+				tensor.ZeroGrads([]tensor.Tensor{*q.Tensor})
+			}
 		}
 	})
 }

@@ -5,6 +5,8 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,6 +40,7 @@ func (s *settings) process(j job) (process, error) {
 	if err := os.MkdirAll(s.scratch, 0o755); err != nil {
 		return process{}, err
 	}
+	syscall.Sync() // what the job before wrote is not written at this one's cost
 	var stdout, stderr bytes.Buffer
 	cmd := exec.Command(j.argv[0], j.argv[1:]...)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -63,10 +66,29 @@ func lastLines(text string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
+// read goes through all files below a folder, so that they are in the system's memory for whoever comes first too.
+func read(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		file, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		_, err = io.Copy(io.Discard, file)
+		return err
+	})
+}
+
 // prepare puts what a row's jobs read and inputs does not have into the scratch folder: as many prompts and pairs as the
 // row uses, because salsa generate answers a whole file and salsa dpo asks its reference about one; and mergekit's recipe.
 func (s *settings) prepare(r *row) error {
 	if err := os.MkdirAll(s.scratch, 0o755); err != nil {
+		return err
+	}
+	if err := read(s.inputs); err != nil {
 		return err
 	}
 	for _, name := range []string{"prompts.jsonl", "dpo.jsonl"} {

@@ -131,7 +131,11 @@ func (p *planner) drawing(cfg *models.Config, x answers) []PlanItem {
 		read.places = read.tokens
 	}
 	t := x.prompt.most + x.fresh
-	return []PlanItem{{"key-value cache", p.cache(cfg, x.rows, t)}, {"forward pass", max(p.forward(cfg, read), p.decode(cfg, x.rows, t))}}
+	items := []PlanItem{{"key-value cache", p.cache(cfg, x.rows, t)}, {"forward pass", max(p.forward(cfg, read), p.decode(cfg, x.rows, t))}}
+	if panels := models.PanelBytes(cfg, int(x.fresh), p.elem); p.cpu && panels > 0 {
+		items = append(items, PlanItem{"weights in panels", panels})
+	}
+	return items
 }
 
 // decode is the peak of one new token for each of rows with t tokens: the scores and, on a GPU where key-value heads are

@@ -88,17 +88,11 @@ void Plan<T>::lay_out() {
     l.gate = {l.w[SN_GATE], c.inner, c.hidden};
     l.up = {l.w[SN_UP], c.inner, c.hidden};
     l.down = {l.w[SN_DOWN], c.hidden, c.inner};
+    panels.add({&l.q, &l.k, &l.v}, c.panels);
+    for (Map<T>* map : {&l.o, &l.gate, &l.up, &l.down}) panels.add({map}, c.panels);
   }
   top = {w[SN_HEAD], c.vocab, c.hidden};
-  if (!c.panels) return;
-  for (Layer<T>& l : layers) {
-    panels.add({&l.q, &l.k, &l.v});
-    panels.add({&l.o});
-    panels.add({&l.gate});
-    panels.add({&l.up});
-    panels.add({&l.down});
-  }
-  panels.add({&top});
+  panels.add({&top}, c.panels);
   panels.lay();
 }
 

@@ -26,7 +26,7 @@ type DecoderShape struct {
 	Layers, Hidden, Heads, KVHeads, HeadDim, Inner, Vocab int
 	Activation                                            int
 	PlusOne                                               bool
-	Panels                                                bool // copy weights of short rows into the order in which they are read
+	Panels                                                int // weights with rows shorter than this are copied into the order in which they are read
 	Eps, Scale, Softcap, EmbedScale, FinalSoftcap         float64
 }
 
@@ -39,7 +39,7 @@ func NewDecoder(s DecoderShape, tensors []libtch.Ctensor, windows []int64, local
 	shape := C.sn_decoder_shape{
 		layers: C.int64_t(s.Layers), hidden: C.int64_t(s.Hidden), heads: C.int64_t(s.Heads), kv_heads: C.int64_t(s.KVHeads),
 		head_dim: C.int64_t(s.HeadDim), inner: C.int64_t(s.Inner), vocab: C.int64_t(s.Vocab), act: C.int(s.Activation),
-		plus_one: flag(s.PlusOne), panels: flag(s.Panels), eps: C.double(s.Eps), scale: C.double(s.Scale), softcap: C.double(s.Softcap),
+		plus_one: flag(s.PlusOne), panels: C.int64_t(s.Panels), eps: C.double(s.Eps), scale: C.double(s.Scale), softcap: C.double(s.Softcap),
 		embed_scale: C.double(s.EmbedScale), final_softcap: C.double(s.FinalSoftcap),
 	}
 	var p unsafe.Pointer

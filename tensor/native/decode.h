@@ -18,7 +18,7 @@ typedef struct {
   int64_t layers, hidden, heads, kv_heads, head_dim, inner, vocab;
   int act;  // 0 SiLU, 1 GELU, 2 its tanh form
   int plus_one;
-  int panels;  // copy weights of short rows into panels, which pays where many steps follow
+  int64_t panels;  // weights with rows shorter than this are copied into panels, which pays where many steps follow
   double eps, scale, softcap, embed_scale, final_softcap;
 } sn_decoder_shape;
 

@@ -31,9 +31,8 @@ template <class T>
 class Panels {
  public:
   // add has some maps laid into panels that are computed as one, all of them or none: all but the last must end with a
-  // panel. Rows that are long stay as they are: a sum over so many columns is folded in no time, and the copy of so large
-  // a model would be felt.
-  void add(std::initializer_list<Map<T>*> maps) {
+  // panel. Rows of `longest` and more stay as they are.
+  void add(std::initializer_list<Map<T>*> maps, int64_t longest) {
     for (const Map<T>* a : maps)
       if (a->K % 2 != 0 || a->K >= longest || (a != *(maps.end() - 1) && a->m % width != 0)) return;
     maps_.insert(maps_.end(), maps);
@@ -58,7 +57,6 @@ class Panels {
  private:
   int64_t count(const Map<T>& a) const { return (a.m + width - 1) / width; }
 
-  static constexpr int64_t longest = 2048;
   const int64_t width = kernels<T>().panel_width;
   std::vector<Map<T>*> maps_;
   at::Tensor block_;
