@@ -67,10 +67,8 @@ func (c *critic) evaluateAhead(samples []Sample) error {
 	c.ahead, c.of = tensor.Tensor{}, samples // a step that failed leaves one to its scope
 	err := tensor.Scope(func() error {
 		values := valuesAt(c.run.cast.Value, samples, c.extra)
-		flat := values.Detach().Float64s()
-		for i := range samples {
-			n := valueCount(&samples[i], c.extra)
-			samples[i].Values, flat = flat[:n:n], flat[n:]
+		for i, of := range bySample(values.Detach(), samples, c.extra) {
+			samples[i].Values = of
 		}
 		c.ahead = values.Keep()
 		return nil

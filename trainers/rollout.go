@@ -121,12 +121,7 @@ func completionValues(ctx context.Context, v *models.Scorer, samples []Sample, e
 		}
 		group := samples[part[0]:part[1]]
 		err := tensor.NoGrad(func() error {
-			flat := valuesAt(v, group, extra).Float64s()
-			for i := range group {
-				n := valueCount(&group[i], extra)
-				out = append(out, flat[:n:n])
-				flat = flat[n:]
-			}
+			out = append(out, bySample(valuesAt(v, group, extra), group, extra)...)
 			return nil
 		})
 		if err != nil {
@@ -134,6 +129,16 @@ func completionValues(ctx context.Context, v *models.Scorer, samples []Sample, e
 		}
 	}
 	return out, nil
+}
+
+// bySample cuts the values of valuesAt, [N], into those of each sample.
+func bySample(values tensor.Tensor, samples []Sample, extra func(*Sample) bool) [][]float64 {
+	flat, out := values.Float64s(), make([][]float64, len(samples))
+	for i := range samples {
+		n := valueCount(&samples[i], extra)
+		out[i], flat = flat[:n:n], flat[n:]
+	}
+	return out
 }
 
 func valueCount(s *Sample, extra func(*Sample) bool) int {
