@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 
 	"salsa/data"
 	"salsa/internal/fault"
@@ -290,7 +291,7 @@ func (r *Online) Update(u *Update, batch []Sample, first bool) (map[string]float
 			terms[0] = unlearned(policy)
 		}
 		if first && c.ahead.Defined() { // its activations are there already, so it goes first
-			terms = append([]func(i int) (tensor.Tensor, Stats){func(int) (tensor.Tensor, Stats) { return c.lossAhead(whole) }}, terms...)
+			terms = slices.Insert(terms, 0, func(int) (tensor.Tensor, Stats) { return c.lossAhead(whole) })
 		} else {
 			terms = append(terms, func(i int) (tensor.Tensor, Stats) { return c.loss(batch[parts[i][0]:parts[i][1]], whole) })
 		}
