@@ -15,7 +15,7 @@ type Model interface {
 	// the next tokens of each row, and their keys and values are stored.
 	Hidden(in Input, kv *Cache) tensor.Tensor
 	// HiddenAt returns those of them at the places b·T + t of at [N] int64: [N, D]. It costs less than Hidden, since the
-	// last layer's attention is all that is computed in it for the other tokens.
+	// last layer's attention is all that is computed in it for the other tokens, and nothing for those behind a row's last.
 	HiddenAt(in Input, at tensor.Tensor) tensor.Tensor
 	// Logits maps states [..., D] to fp32 logits [..., V].
 	Logits(h tensor.Tensor) tensor.Tensor
@@ -117,8 +117,9 @@ func (d *decoder) HiddenAt(in Input, at tensor.Tensor) tensor.Tensor {
 	if in.Start != nil || at.Dim(0) == 0 {
 		return statesAt(d.Hidden(in, nil), at)
 	}
-	l := newLine(d.cfg, in)
-	read, back := l.read(at.Ints())
+	wanted := at.Ints()
+	l := newLineTo(d.cfg, in, wanted)
+	read, back := l.read(wanted)
 	in = l.input().onDevice(d.device())
 	ways := l.places(d, in.Pos)
 	if len(read) < len(l.ids) {

@@ -11,10 +11,11 @@ func KernelTakes(m Model) bool { return kernelTakes(m.(*decoder)) }
 // Computed returns how many tokens of a batch Hidden computes.
 func Computed(c *Config, in Input) int { return len(newLine(c, in).ids) }
 
-// Read returns which of a batch's computed tokens HiddenAt reads, and which of them stands at each place.
-func Read(c *Config, in Input, at []int) (tokens, back []int) {
-	l := newLine(c, in)
-	return l.read(at)
+// Read returns how many tokens of a batch HiddenAt computes, which of them it reads, and which of these stands at each place.
+func Read(c *Config, in Input, at []int) (computed int, tokens, back []int) {
+	l := newLineTo(c, in, at)
+	tokens, back = l.read(at)
+	return len(l.ids), tokens, back
 }
 
 // LaidByLayer lists what rectangles each layer of m is given for a batch.

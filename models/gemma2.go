@@ -45,8 +45,8 @@ func newSandwich(c *Config) block {
 }
 
 func (l *sandwich) forward(x tensor.Tensor, at nn.Place) tensor.Tensor {
-	x = at.Wanted(x).Add(l.AttentionNorm.Forward(l.Attention.Forward(l.Norm.Forward(x), at))) // [B, M, D]
-	return x.Add(l.PostMLP.Forward(l.MLP.Forward(l.PreMLP.Forward(x))))                       // [B, M, D]
+	x = at.Wanted(x).Add(l.AttentionNorm.Forward(l.Attention.Forward(x, l.Norm, at))) // [B, M, D]
+	return x.Add(l.PostMLP.Forward(l.MLP.Forward(x, l.PreMLP)))                       // [B, M, D]
 }
 
 func (l *sandwich) kernel() tensor.DecoderLayer {

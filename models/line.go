@@ -30,16 +30,32 @@ type node struct{ parent, id, pos int }
 // opening is what the documents of one tree begin with.
 type opening [sharedLeast]int
 
-// document is a row, or a part of one that does not see the rest: places from to to of the batch, end to end.
-type document struct{ from, to int }
+// document is a row, or a part of one that does not see the rest: places from to to of the batch, end to end. Where what
+// follows is not wanted it has more tokens.
+type document struct{ from, to, tokens int }
 
 // newLine lays out a batch. No tokens are shared where rotary frequencies depend on a row's length.
-func newLine(c *Config, in Input) line {
+func newLine(c *Config, in Input) line { return lineOf(c, in, documents(in)) }
+
+// newLineTo lays out what a batch needs for the states at some of its places: of each document its tokens up to the last that
+// is read.
+func newLineTo(c *Config, in Input, at []int) line {
+	var docs []document
+	places := slices.Sorted(slices.Values(at))
+	for _, d := range documents(in) {
+		end, _ := slices.BinarySearch(places, d.to) // of the places before d.to
+		if end > 0 && places[end-1] >= d.from {
+			docs = append(docs, document{d.from, places[end-1] + 1, d.tokens})
+		}
+	}
+	return lineOf(c, in, docs)
+}
+
+func lineOf(c *Config, in Input, docs []document) line {
 	b, t := in.IDs.Dim(0), in.IDs.Dim(1)
 	l := line{b: b, t: t, back: make([]int, b*t)}
-	docs := documents(in)
 	if len(docs) == 0 { // nothing but padding
-		docs = []document{{0, 1}}
+		docs = []document{{0, 1, 1}}
 	}
 	ids, pos := in.IDs.Ints(), counted(in, docs)
 	w := newWeaver(&l, c.Rope.Kind != nn.RopeDynamic)
@@ -61,7 +77,7 @@ func LineTokens(rows [][]int) int {
 			pos[i] = i
 		}
 		l.back = make([]int, len(row))
-		w.add(document{0, len(row)}, row, pos)
+		w.add(document{0, len(row), len(row)}, row, pos)
 	}
 	return len(l.ids)
 }
@@ -78,7 +94,7 @@ func documents(in Input) []document {
 		from := b * t
 		for i := from + 1; i <= b*t+n; i++ {
 			if i == b*t+n || seg != nil && seg[i] != seg[i-1] {
-				docs = append(docs, document{from, i})
+				docs = append(docs, document{from, i, i - from})
 				from = i
 			}
 		}
@@ -119,17 +135,16 @@ func newWeaver(l *line, share bool) *weaver {
 
 // add puts a document into the line, from its first token on that no document before has.
 func (w *weaver) add(d document, ids, pos []int) {
-	n := d.to - d.from
 	tree := w.tree(ids[d.from:d.to])
 	parent := -1 - tree // no token's index
-	path := make([]int, 0, n)
+	path := make([]int, 0, d.to-d.from)
 	own := 0
 	for i := d.from; i < d.to; i++ {
 		at := node{parent, ids[i], pos[i]}
 		token, ok := w.known[at]
 		if !ok {
 			token = len(w.l.ids)
-			w.l.ids, w.l.pos, w.l.lens = append(w.l.ids, ids[i]), append(w.l.pos, pos[i]), append(w.l.lens, n)
+			w.l.ids, w.l.pos, w.l.lens = append(w.l.ids, ids[i]), append(w.l.pos, pos[i]), append(w.l.lens, d.tokens)
 			own++
 			if w.share {
 				w.known[at] = token

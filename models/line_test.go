@@ -127,9 +127,10 @@ func TestLineRead(t *testing.T) {
 	run(t, func() {
 		c := load(t, "testdata/llama-gqa", float32CPU).Config()
 		wide := len(branches[1])
-		tokens, back := models.Read(c, models.Collate(branches), []int{wide + 3, 3, 0, wide + 12, 3 * wide, 3})
-		assert.Equal(t, []int{0, 3, 14}, tokens)
-		assert.Equal(t, []int{1, 1, 0, 2, 0, 1}, back)
+		computed, tokens, back := models.Read(c, models.Collate(branches), []int{wide + 3, 9, 3, 0, wide + 12, 3 * wide, 9})
+		assert.Equal(t, 10+4+1, computed, "nothing behind the last token that is read of a row")
+		assert.Equal(t, []int{0, 3, 9, 13, 14}, tokens)
+		assert.Equal(t, []int{1, 2, 1, 0, 3, 4, 2}, back)
 	})
 }
 

@@ -32,8 +32,8 @@ func newPreNorm(c *Config) block {
 }
 
 func (l *preNorm) forward(x tensor.Tensor, at nn.Place) tensor.Tensor {
-	x = at.Wanted(x).Add(l.Attention.Forward(l.Norm.Forward(x), at)) // [B, M, D]
-	return x.Add(l.MLP.Forward(l.MLPNorm.Forward(x)))                // [B, M, D]
+	x = at.Wanted(x).Add(l.Attention.Forward(x, l.Norm, at)) // [B, M, D]
+	return x.Add(l.MLP.Forward(x, l.MLPNorm))                // [B, M, D]
 }
 
 func (l *preNorm) kernel() tensor.DecoderLayer {

@@ -51,12 +51,13 @@ func (p Place) Wanted(x tensor.Tensor) tensor.Tensor {
 	return x.IndexSelect(1, p.Read)
 }
 
-// Forward maps x [B, T, D] to [B, T, D], or to [B, M, D] of the tokens that are read.
-func (a *Attention) Forward(x tensor.Tensor, at Place) tensor.Tensor {
+// Forward maps norm(x), or x where norm is nil, [B, T, D] to [B, T, D], or to [B, M, D] of the tokens that are read.
+func (a *Attention) Forward(x tensor.Tensor, norm *RMSNorm, at Place) tensor.Tensor {
 	b, t := x.Dim(0), x.Dim(1)
-	q := a.heads(a.Q.Forward(x), b, t, a.QNorm) // [B, H, T, K]
-	k := a.heads(a.K.Forward(x), b, t, a.KNorm) // [B, G, T, K]
-	v := a.heads(a.V.Forward(x), b, t, nil)     // [B, G, T, K]
+	qkv := Maps(x, norm, a.Q, a.K, a.V)
+	q := a.heads(qkv[0], b, t, a.QNorm) // [B, H, T, K]
+	k := a.heads(qkv[1], b, t, a.KNorm) // [B, G, T, K]
+	v := a.heads(qkv[2], b, t, nil)     // [B, G, T, K]
 	q, k = tensor.Rope(q, at.Cos, at.Sin), tensor.Rope(k, at.Cos, at.Sin)
 	if at.Extend != nil {
 		k, v = at.Extend(k, v) // [B, G, S, K]
@@ -155,9 +156,14 @@ func NewMLP(dim, inner int, act Activation, bias bool) *MLP {
 	return &MLP{Gate: NewLinear(dim, inner, bias), Up: NewLinear(dim, inner, bias), Down: NewLinear(inner, dim, bias), Act: act}
 }
 
-// Forward maps x [..., D] to [..., D].
-func (m *MLP) Forward(x tensor.Tensor) tensor.Tensor {
-	return m.Down.Forward(tensor.Gate(m.Gate.Forward(x), m.Up.Forward(x), m.Act.kind()))
+// Forward maps norm(x), or x where norm is nil, [..., D] to [..., D].
+func (m *MLP) Forward(x tensor.Tensor, norm *RMSNorm) tensor.Tensor {
+	in := Maps(x, norm, m.Gate, m.Up)
+	gate, up := in[0], in[1] // [..., inner]
+	if m.Down.Adapted() {
+		return m.Down.Forward(tensor.Gate(gate, up, m.Act.kind()))
+	}
+	return tensor.GatedLinear(gate, up, m.Down.Weight, m.Down.Bias, m.Act.kind())
 }
 
 func (a Activation) kind() tensor.GateKind {

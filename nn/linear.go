@@ -2,7 +2,11 @@ package nn
 
 // The blocks that hold weights: Linear with its optional adapter, Embedding, RMSNorm.
 
-import "salsa/tensor"
+import (
+	"slices"
+
+	"salsa/tensor"
+)
 
 // Linear maps [..., In] to [..., Out].
 type Linear struct {
@@ -34,6 +38,30 @@ func (l *Linear) Forward(x tensor.Tensor) tensor.Tensor {
 	return tensor.Scoped(func() tensor.Tensor { // no gradient needs the terms of the sum
 		return x.Linear(l.Weight, l.Bias).Add(l.LoRA.delta(x))
 	})
+}
+
+// Maps returns the maps of norm(x), or of x where norm is nil; x [..., In], results [..., Out]. Where it can, the norm's result
+// is made again for the gradients instead of kept.
+func Maps(x tensor.Tensor, norm *RMSNorm, maps ...*Linear) []tensor.Tensor {
+	apart := func(l *Linear) bool { return l.Adapted() || l.HasBias != maps[0].HasBias }
+	if norm != nil && tensor.HasRows(x) && !slices.ContainsFunc(maps, apart) {
+		var weights, biases []tensor.Tensor
+		for _, l := range maps {
+			weights = append(weights, l.Weight)
+			if l.HasBias {
+				biases = append(biases, l.Bias)
+			}
+		}
+		return tensor.NormedLinears(x, norm.Weight, weights, biases, norm.Eps, norm.PlusOne)
+	}
+	if norm != nil {
+		x = norm.Forward(x)
+	}
+	out := make([]tensor.Tensor, len(maps))
+	for i, l := range maps {
+		out[i] = l.Forward(x)
+	}
+	return out
 }
 
 // Embedding maps ids [...] to rows [..., Dim].

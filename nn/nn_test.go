@@ -84,11 +84,11 @@ func TestMLPGates(t *testing.T) {
 			m := nn.NewMLP(4, 6, act, false)
 			fill(m)
 			want := f(x.Linear(m.Gate.Weight, tensor.Tensor{})).Mul(x.Linear(m.Up.Weight, tensor.Tensor{})).Linear(m.Down.Weight, tensor.Tensor{})
-			assert.Less(t, maxDiff(want, m.Forward(x)), 1e-6, act)
+			assert.Less(t, maxDiff(want, m.Forward(x, nil)), 1e-6, act)
 		}
 		m := nn.NewMLP(4, 6, "relu", false)
 		fill(m)
-		assert.ErrorContains(t, tensor.Scope(func() error { m.Forward(x); return nil }), "relu is not known")
+		assert.ErrorContains(t, tensor.Scope(func() error { m.Forward(x, nil); return nil }), "relu is not known")
 	})
 }
 
@@ -106,11 +106,11 @@ func TestAttentionCap(t *testing.T) {
 		masks := []tensor.Tensor{{}, causal.Unsqueeze(-1).GeTensor(causal).Unsqueeze(0).Unsqueeze(0)}
 		for _, at.Mask = range masks {
 			a.Softcap = 0
-			want := a.Forward(x, at)
+			want := a.Forward(x, nil, at)
 			a.Softcap = 1e4
-			assert.Less(t, maxDiff(want, a.Forward(x, at)), 1e-5)
+			assert.Less(t, maxDiff(want, a.Forward(x, nil, at)), 1e-5)
 			a.Softcap = 0.1
-			assert.Greater(t, maxDiff(want, a.Forward(x, at)), 1e-3)
+			assert.Greater(t, maxDiff(want, a.Forward(x, nil, at)), 1e-3)
 		}
 	})
 }
@@ -168,7 +168,7 @@ func TestAttentionRectangles(t *testing.T) {
 					if !tensor.HasRows(x) {
 						at.Laid = rows.Rectangles(x.Device())
 					}
-					y := a.Forward(x, at)
+					y := a.Forward(x, nil, at)
 					tensor.Backward(y.Square().Sum())
 					return []tensor.Tensor{y.Detach(), x.Grad(), a.K.Weight.Grad(), a.V.Weight.Grad()}
 				}

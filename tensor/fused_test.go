@@ -100,6 +100,73 @@ func TestGate(t *testing.T) {
 	})
 }
 
+func TestNormedLinears(t *testing.T) {
+	for _, d := range bothTypes {
+		for _, one := range []bool{false, true} {
+			for _, biased := range []bool{false, true} {
+				run(t, func() {
+					xs := []tensor.Tensor{tensor.Randn(1, 2, 301, 53), tensor.Randn(2, 53), tensor.Randn(3, 19, 53), tensor.Randn(4, 7, 53)}
+					if biased {
+						xs = append(xs, tensor.Randn(5, 19), tensor.Randn(6, 7))
+					}
+					for i := range xs {
+						xs[i] = xs[i].To(d)
+					}
+					both := func(ys []tensor.Tensor) tensor.Tensor { return tensor.Cat(-1, ys...) }
+					apart := func(v []tensor.Tensor) tensor.Tensor {
+						y := tensor.RMSNorm(v[0], v[1], 1e-3, one)
+						bias := make([]tensor.Tensor, 2)
+						copy(bias, v[4:])
+						return both([]tensor.Tensor{y.Linear(v[2], bias[0]), y.Linear(v[3], bias[1])})
+					}
+					together := func(v []tensor.Tensor) tensor.Tensor {
+						return both(tensor.NormedLinears(v[0], v[1], v[2:4], v[4:], 1e-3, one))
+					}
+					name := fmt.Sprintf("plus one %v, biased %v", one, biased)
+					want, got := gradsOf(tensor.Float64, apart, xs...), gradsOf(d, together, xs...)
+					holds(t, d, want, got, name)
+					kept := gradsOf(d, apart, xs...)
+					for i := range kept {
+						if i != 1 && i != 2 { // the gradients of x and of its gain are added up in another order
+							assert.Zero(t, worst(kept[i], got[i]), "%s, output %d in %v", name, i, d)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// A product that the backward pass makes again is the one that would have been kept, bit for bit.
+func TestGatedLinear(t *testing.T) {
+	for _, d := range bothTypes {
+		for _, kind := range []tensor.GateKind{tensor.GateSilu, tensor.GateGelu, tensor.GateGeluTanh} {
+			for _, learns := range []bool{true, false} {
+				run(t, func() {
+					w, b := tensor.Randn(3, 19, 53).To(d), tensor.Randn(4, 19).To(d)
+					xs := []tensor.Tensor{tensor.Randn(1, 2, 301, 53).MulScalar(3), tensor.Randn(2, 2, 301, 53)}
+					of := func(v []tensor.Tensor) (tensor.Tensor, tensor.Tensor) { return w, tensor.Tensor{} }
+					if learns {
+						xs = append(xs, w, b)
+						of = func(v []tensor.Tensor) (tensor.Tensor, tensor.Tensor) { return v[2], v[3] }
+					}
+					apart := gradsOf(d, func(v []tensor.Tensor) tensor.Tensor {
+						w, b := of(v)
+						return tensor.Gate(v[0], v[1], kind).Linear(w, b)
+					}, xs...)
+					together := gradsOf(d, func(v []tensor.Tensor) tensor.Tensor {
+						w, b := of(v)
+						return tensor.GatedLinear(v[0], v[1], w, b, kind)
+					}, xs...)
+					for i := range apart {
+						assert.Zero(t, worst(apart[i], together[i]), "gate %v in %v, output %d, the map learns: %v", kind, d, i, learns)
+					}
+				})
+			}
+		}
+	}
+}
+
 // Heads cut out of a [B, T, H·D] product are turned as they lie, in both directions.
 func TestRopeOfTransposedHeads(t *testing.T) {
 	for _, d := range bothTypes {

@@ -224,6 +224,28 @@ func RMSNorm(x, w Tensor, eps float64, plusOne bool) Tensor {
 	return checked("rms norm", c, err, x, w)
 }
 
+// NormedLinears returns RMSNorm(x, gain, eps, plusOne) W^T + b of each weight W [out, in] and its bias b [out]; biases may be
+// empty. x [..., in] must be one that HasRows. It is all that is kept for the backward pass, which normalises it once more.
+func NormedLinears(x, gain Tensor, weights, biases []Tensor, eps float64, plusOne bool) []Tensor {
+	const op = "normed linears"
+	if len(biases) > 0 && len(biases) != len(weights) {
+		panic(opError(op, "a bias for each weight, or none, is expected", append(weights, biases...)))
+	}
+	var b []libtch.Ctensor
+	if len(biases) > 0 {
+		b = handles(op, biases)
+	}
+	c, err := native.NormedLinears(x.must(op), gain.must(op), handles(op, weights), b, eps, plusOne)
+	if err != nil {
+		panic(opError(op, err.Error(), append([]Tensor{x, gain}, weights...)))
+	}
+	out := make([]Tensor, len(c))
+	for i := range c {
+		out[i] = adopt(Tensor{c[i]})
+	}
+	return out
+}
+
 // Rope rotates x [B, H, T, D] by cos, sin [B or 1, 1, T, D/2], pairs (i, i+D/2) (Su et al., arXiv 2104.09864).
 func Rope(x, cos, sin Tensor) Tensor {
 	c, err := native.Rope(x.must("rope"), cos.must("rope"), sin.must("rope"))
@@ -246,6 +268,14 @@ const (
 func Gate(gate, up Tensor, act GateKind) Tensor {
 	c, err := native.Gate(gate.must("gate"), up.must("gate"), int(act))
 	return checked("gate", c, err, gate, up)
+}
+
+// GatedLinear returns Gate(gate, up, act) W^T + b; gate and up [..., in], w [out, in], b [out] or absent. In fp32 and bf16
+// on the CPU, but for GELU with erf, the gate's result is not kept for the backward pass, which makes it again on its way.
+func GatedLinear(gate, up, w, b Tensor, act GateKind) Tensor {
+	const op = "gated linear"
+	c, err := native.GatedLinear(gate.must(op), up.must(op), w.must(op), b.c, int(act))
+	return checked(op, c, err, gate, up, w)
 }
 
 // Attention is soft-max(scale·q k^T + mask) v with q [B, Hq, T, D], k and v [B, Hkv, S, D], Hq a multiple of

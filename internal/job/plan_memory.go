@@ -42,6 +42,7 @@ const holes = 32
 // layer holds the bytes of one layer: per token, and where attention pads rows per place of a row.
 type layer struct {
 	saved, savedAt int64 // kept for the backward pass
+	behind         int64 // of saved: what comes behind attention
 	all, allAt     int64 // made in the forward pass, and alive together until the layer ends
 }
 
@@ -49,15 +50,16 @@ type layer struct {
 func (l layer) kept(x line) int64 { return x.tokens*l.saved + x.places*l.savedAt }
 func (l layer) made(x line) int64 { return x.tokens*l.all + x.places*l.allAt }
 
-// layerOf counts a layer's tensors for rows of t tokens. Saved are the input and output of both norms (4D), rotated
-// queries and keys, values and attention's result (2Q + 2G), and of the MLP gate, up and the product (3I); norms and attention keep statistics in float32. Alive in the forward pass are also queries
-// and keys before rotation and the outputs of both halves.
+// layerOf counts a layer's tensors for rows of t tokens. Saved are the input of both norms (2D), rotated queries and keys,
+// values and attention's result (2Q + 2G), and of the MLP gate and up (2I); norms and attention keep statistics in float32. What comes
+// out of norms and their product (2D + I) is made again on the way back where the CPU's kernels do it, see adapted. Alive in
+// the forward pass are also one of these, queries and keys before rotation and the outputs of both halves.
 func (p *planner) layerOf(c *models.Config, t int64) layer {
 	d, i, q, g := int64(c.Hidden), int64(c.Inner), int64(c.Heads*c.HeadDim), int64(c.KVHeads*c.HeadDim)
 	h := int64(c.Heads)
-	saved := 4*d + 2*q + 2*g + 3*i
-	if !p.cpu {
-		saved += q + i // attention's result in another layout, the gate's activation
+	saved, behind, passing := 2*d+2*q+2*g+2*i, d+2*i, max(d, i)
+	if !p.cpu { // also attention's result in another layout and the gate's activation
+		saved, behind, passing = saved+2*d+q+2*i, behind+d+2*i, 0
 	}
 	if c.Family == "Gemma2" || c.Family == "Gemma3" || c.Family == "Gemma3Text" {
 		saved += 2 * d // what the two norms behind attention and MLP take in
@@ -65,8 +67,8 @@ func (p *planner) layerOf(c *models.Config, t int64) layer {
 	if c.QKNorm {
 		saved += q + g
 	}
-	all := saved + q + g + 2*d
-	bytes := layer{saved: saved*p.elem + 4*(2+h), all: all*p.elem + 4*(2+h)}
+	all := saved + passing + q + g + 2*d
+	bytes := layer{saved: saved*p.elem + 4*(2+h), behind: behind * p.elem, all: all*p.elem + 4*(2+h)}
 	switch {
 	case p.cpu: // the kernel for rows of a line keeps nothing else
 	case c.AttentionSoftcap > 0:

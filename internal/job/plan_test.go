@@ -226,7 +226,7 @@ func TestPlanSums(t *testing.T) {
 	o.MicroBatchSize, o.GradientCheckpointing = 0, true
 	lean, err := job.PlanSFT(context.Background(), &o)
 	require.NoError(t, err)
-	assert.Less(t, lean.Peak, full.Peak*2/3)
+	assert.Less(t, lean.Peak, full.Peak*4/5)
 }
 
 // TestPlanRoles: what PPO loads, and what it loads once for two roles.

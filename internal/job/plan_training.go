@@ -73,11 +73,16 @@ func (p *planner) trainingOn(l learning, x line, later bool) moment {
 	if l.checkpointing {
 		kept = states + one.kept(x)
 	}
-	// A layer's way back makes the gradients of gate and up from the product's, or those of queries, keys and values from
-	// the attention's. Its forward pass has queries and keys before rotation and the outputs of both halves.
-	work := max(x.tokens*(2*inner+2*d), x.tokens*attention, one.made(x)-one.kept(x))
+	// A layer's way back makes the gradients of gate and up from the product's, whose place the product takes where it is made
+	// again, or those of queries, keys and values from the attention's. Its forward pass has queries and keys before rotation
+	// and the outputs of both halves.
+	gates := 2*inner + 2*d
+	if p.cpu && !l.adapters {
+		gates += inner
+	}
+	work := max(x.tokens*gates, x.tokens*attention, one.made(x)-one.kept(x))
 	if l.checkpointing {
-		work = max(x.tokens*(2*inner+2*d), one.made(x)-one.kept(x)+x.tokens*d)
+		work = max(x.tokens*gates, one.made(x)-one.kept(x)+x.tokens*d)
 	}
 	there := head + layer
 	if later {
@@ -104,13 +109,17 @@ func (p *planner) trainingOn(l learning, x line, later bool) moment {
 		moment{{"activations", states + ends + 2*x.tokens*d}, {"gradients", last}})
 }
 
-// adapted counts what adapters add to a layer: the terms of a map's sum while it is made, and, as they learn in float32, a
-// copy of what each map of a half-precision network takes in.
+// adapted counts what adapters add to a layer: what a map takes in, which is kept for them on the CPU too, the terms of a
+// map's sum while it is made, and, as they learn in float32, a copy of what each map of a half-precision network takes in.
 func (a layer) adapted(p *planner, l learning) layer {
 	if !l.adapters {
 		return a
 	}
 	d, inner, q := int64(l.cfg.Hidden), int64(l.cfg.Inner), int64(l.cfg.Heads*l.cfg.HeadDim)
+	if p.cpu {
+		a.saved, a.behind = a.saved+(2*d+inner)*p.elem, a.behind+(d+inner)*p.elem
+		a.all += (2*d + inner - max(d, inner)) * p.elem
+	}
 	if p.elem != 4 {
 		copies := 4 * (5*d + q + inner)
 		a.saved, a.all = a.saved+copies, a.all+copies
@@ -125,6 +134,5 @@ func (p *planner) keptLast(c *models.Config, one layer, x line) int64 {
 	if x.read >= x.tokens {
 		return one.kept(x)
 	}
-	rest := (2*int64(c.Hidden) + 3*int64(c.Inner)) * p.elem
-	return one.kept(x) - x.tokens*rest + x.read*(rest+int64(c.Heads*c.HeadDim)*p.elem)
+	return one.kept(x) - x.tokens*one.behind + x.read*(one.behind+int64(c.Heads*c.HeadDim)*p.elem)
 }

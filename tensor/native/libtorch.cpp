@@ -8,5 +8,6 @@
 #include "gate.hpp"
 #include "logprob.hpp"
 #include "norm.hpp"
+#include "normed.hpp"
 #include "rope.hpp"
 #include "sample.hpp"

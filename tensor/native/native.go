@@ -198,6 +198,17 @@ func RMSNorm(x, w libtch.Ctensor, eps float64, plusOne bool) (libtch.Ctensor, er
 	return tensorOf(out), err
 }
 
+// NormedLinears maps the normalised x by each of the weights, and adds the biases, of which there are as many or none.
+func NormedLinears(x, gain libtch.Ctensor, weights, biases []libtch.Ctensor, eps float64, plusOne bool) ([]libtch.Ctensor, error) {
+	out := make([]libtch.Ctensor, len(weights))
+	var b *C.sn_tensor
+	if len(biases) > 0 {
+		b = handles(biases)
+	}
+	err := check(C.sn_normed_linears(handles(out), handle(x), handle(gain), handles(weights), b, C.int(len(weights)), C.double(eps), flag(plusOne)))
+	return out, err
+}
+
 // Rope rotates the half-split pairs of x's last axis by the given cosines and sines.
 func Rope(x, cos, sin libtch.Ctensor) (libtch.Ctensor, error) {
 	var out C.sn_tensor
@@ -209,6 +220,13 @@ func Rope(x, cos, sin libtch.Ctensor) (libtch.Ctensor, error) {
 func Gate(gate, up libtch.Ctensor, act int) (libtch.Ctensor, error) {
 	var out C.sn_tensor
 	err := check(C.sn_gate(&out, handle(gate), handle(up), C.int(act)))
+	return tensorOf(out), err
+}
+
+// GatedLinear is Gate times w^T, plus b where it is not nil.
+func GatedLinear(gate, up, w, b libtch.Ctensor, act int) (libtch.Ctensor, error) {
+	var out C.sn_tensor
+	err := check(C.sn_gated_linear(&out, handle(gate), handle(up), handle(w), handle(b), C.int(act)))
 	return tensorOf(out), err
 }
 

@@ -56,10 +56,13 @@ int sn_gemm_wide(void);    // products use the AVX-512 kernels
 int sn_gemm_avx512(void);  // the processor has the instructions for them
 void sn_gemm_choose(int choice);
 
-// norm.hpp, rope.hpp, gate.hpp, logprob.hpp: differentiable blocks; act: 0 silu, 1 gelu with erf, 2 gelu with tanh
+// norm.hpp, normed.hpp, rope.hpp, gate.hpp, logprob.hpp: differentiable blocks; act: 0 silu, 1 gelu with erf, 2 gelu with tanh
 char* sn_rms_norm(sn_tensor* out, sn_tensor x, sn_tensor w, double eps, int plus_one);
+char* sn_normed_linears(sn_tensor* out, sn_tensor x, sn_tensor gain, sn_tensor* w, sn_tensor* b, int n, double eps,
+                        int plus_one);
 char* sn_rope(sn_tensor* out, sn_tensor x, sn_tensor cos, sn_tensor sin);
 char* sn_gate(sn_tensor* out, sn_tensor gate, sn_tensor up, int act);
+char* sn_gated_linear(sn_tensor* out, sn_tensor gate, sn_tensor up, sn_tensor w, sn_tensor b, int act);
 char* sn_linear_logprob(sn_tensor* out, sn_tensor h, sn_tensor w, sn_tensor targets, double inv_temp,
                         double softcap, int64_t chunk);
 char* sn_logprob_rows(int* yes, sn_tensor h, sn_tensor w, sn_tensor targets);

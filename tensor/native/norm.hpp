@@ -92,6 +92,42 @@ SN_KERNEL void norm_back_bf16(const c10::BFloat16* x, const c10::BFloat16* w, co
   norm_back(x, w, g, rstd, dx, dw, from, to, s);
 }
 
+// y and the rows' 1/rms.
+std::pair<Tensor, Tensor> norm_all(const Tensor& x, const Tensor& w, double eps, bool plus_one) {
+  Rows s{x.size(-1), float(eps), plus_one};
+  int64_t rows = s.D ? x.numel() / s.D : 0;
+  Tensor y = at::empty_like(x), rstd = at::empty({rows}, x.options().dtype(at::kFloat));
+  float* r = rstd.data_ptr<float>();
+  sn::parallel_for(rows, sn::grain(s.D), [&](int64_t from, int64_t to) {
+    if (x.scalar_type() == at::kFloat) norm_f32(x.data_ptr<float>(), w.data_ptr<float>(), y.data_ptr<float>(), r, from, to, s);
+    else norm_bf16(x.data_ptr<at::BFloat16>(), w.data_ptr<at::BFloat16>(), y.data_ptr<at::BFloat16>(), r, from, to, s);
+  });
+  return {y, rstd};
+}
+
+// Writes dx, which may be g itself or absent, and returns the weight's gradient if it is wanted, which is summed in blocks of
+// rows that do not depend on the number of threads.
+Tensor norm_all_back(const Tensor& x, const Tensor& w, const Tensor& rstd, const Tensor& g, bool plus_one, const Tensor& dx, bool need_w) {
+  Rows s{x.size(-1), 0, plus_one};
+  int64_t rows = rstd.numel(), block = std::max<int64_t>(16, (rows + 31) / 32), blocks = (rows + block - 1) / block;
+  Tensor parts;
+  if (need_w) parts = at::zeros({blocks, s.D}, rstd.options());
+  const float* r = rstd.data_ptr<float>();
+  sn::parallel_for(blocks, sn::grain(block * s.D), [&](int64_t b0, int64_t b1) {
+    for (int64_t b = b0; b < b1; b++) {
+      int64_t from = b * block, to = std::min(rows, from + block);
+      float* dw = need_w ? parts.data_ptr<float>() + b * s.D : nullptr;
+      if (x.scalar_type() == at::kFloat)
+        norm_back_f32(x.data_ptr<float>(), w.data_ptr<float>(), g.data_ptr<float>(), r, dx.defined() ? dx.data_ptr<float>() : nullptr,
+                      dw, from, to, s);
+      else
+        norm_back_bf16(x.data_ptr<at::BFloat16>(), w.data_ptr<at::BFloat16>(), g.data_ptr<at::BFloat16>(), r,
+                       dx.defined() ? dx.data_ptr<at::BFloat16>() : nullptr, dw, from, to, s);
+    }
+  });
+  return need_w ? parts.sum(0).to(w.scalar_type()) : Tensor();
+}
+
 // RMSNorm (Zhang & Sennrich, arXiv 1910.07467): y = x / rms(x) * w, statistics in fp32. Llama rounds
 // the normalised x to x's dtype before multiplying; Gemma multiplies by 1 + w in fp32 and rounds last.
 struct RMSNorm : Function<RMSNorm> {
@@ -107,15 +143,8 @@ struct RMSNorm : Function<RMSNorm> {
   }
 
   static Tensor fast(AutogradContext* ctx, const Tensor& x, const Tensor& w, double eps, bool plus_one) {
-    Rows s{x.size(-1), float(eps), plus_one};
-    int64_t rows = s.D ? x.numel() / s.D : 0;
-    Tensor y = at::empty_like(x), rstd = at::empty({rows}, x.options().dtype(at::kFloat));
+    auto [y, rstd] = norm_all(x, w, eps, plus_one);
     ctx->save_for_backward({x, w, rstd});
-    float* r = rstd.data_ptr<float>();
-    sn::parallel_for(rows, sn::grain(s.D), [&](int64_t from, int64_t to) {
-      if (x.scalar_type() == at::kFloat) norm_f32(x.data_ptr<float>(), w.data_ptr<float>(), y.data_ptr<float>(), r, from, to, s);
-      else norm_bf16(x.data_ptr<at::BFloat16>(), w.data_ptr<at::BFloat16>(), y.data_ptr<at::BFloat16>(), r, from, to, s);
-    });
     return y;
   }
 
@@ -124,7 +153,11 @@ struct RMSNorm : Function<RMSNorm> {
     const Tensor &x = saved[0], &w = saved[1], &rstd = saved[2];
     bool plus_one = ctx->saved_data["plus_one"].toBool();
     bool need_x = ctx->needs_input_grad(0), need_w = ctx->needs_input_grad(1);
-    if (rstd.dim() == 1 && x.is_contiguous() && sn::fused(x, w, grad[0])) return fast_back(x, w, rstd, grad[0].contiguous(), plus_one, need_x, need_w);
+    if (rstd.dim() == 1 && x.is_contiguous() && sn::fused(x, w, grad[0])) {
+      Tensor g = grad[0].contiguous(), dx = need_x ? at::empty_like(x) : Tensor();
+      Tensor dw = norm_all_back(x, w, rstd, g, plus_one, dx, need_w);
+      return {dx, dw, Tensor(), Tensor()};
+    }
     Tensor r = rstd.reshape(x.sizes().slice(0, x.dim() - 1)).unsqueeze(-1);
     Tensor gain = w.to(at::kFloat);
     if (plus_one) gain = gain + 1;
@@ -136,30 +169,6 @@ struct RMSNorm : Function<RMSNorm> {
       dx = ((gw - xhat * (gw * xhat).mean(-1, true)) * r).to(x.scalar_type());
     }
     if (need_w) dw = (g * xhat).reshape({-1, w.size(0)}).sum(0).to(w.scalar_type());
-    return {dx, dw, Tensor(), Tensor()};
-  }
-
-  // The weight's gradient is summed in blocks of rows that do not depend on the number of threads.
-  static variable_list fast_back(const Tensor& x, const Tensor& w, const Tensor& rstd, const Tensor& g, bool plus_one, bool need_x,
-                                 bool need_w) {
-    Rows s{x.size(-1), 0, plus_one};
-    int64_t rows = rstd.numel(), block = std::max<int64_t>(16, (rows + 31) / 32), blocks = (rows + block - 1) / block;
-    Tensor dx = need_x ? at::empty_like(x) : Tensor(), parts;
-    if (need_w) parts = at::zeros({blocks, s.D}, rstd.options());
-    const float* r = rstd.data_ptr<float>();
-    sn::parallel_for(blocks, sn::grain(block * s.D), [&](int64_t b0, int64_t b1) {
-      for (int64_t b = b0; b < b1; b++) {
-        int64_t from = b * block, to = std::min(rows, from + block);
-        float* dw = need_w ? parts.data_ptr<float>() + b * s.D : nullptr;
-        if (x.scalar_type() == at::kFloat)
-          norm_back_f32(x.data_ptr<float>(), w.data_ptr<float>(), g.data_ptr<float>(), r, need_x ? dx.data_ptr<float>() : nullptr, dw,
-                        from, to, s);
-        else
-          norm_back_bf16(x.data_ptr<at::BFloat16>(), w.data_ptr<at::BFloat16>(), g.data_ptr<at::BFloat16>(), r,
-                         need_x ? dx.data_ptr<at::BFloat16>() : nullptr, dw, from, to, s);
-      }
-    });
-    Tensor dw = need_w ? parts.sum(0).to(w.scalar_type()) : Tensor();
     return {dx, dw, Tensor(), Tensor()};
   }
 };
