@@ -3,6 +3,8 @@ package tensor_test
 // The memory behind tensors: freed buffers serve again, nothing is held beyond the peak, and nothing is lost.
 
 import (
+	"fmt"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -65,4 +67,34 @@ func TestMemoryStaysWithinThePeak(t *testing.T) {
 			})
 		}
 	})
+}
+
+// Products of ever new numbers of rows, as batches have them, are not each remembered: in bf16 every one is a kernel of half a
+// megabyte.
+func TestMemoryOfKernels(t *testing.T) {
+	tensortest.Run(t, func() {
+		w := tensor.Randn(1, 512, 256).To(tensor.BFloat16)
+		products := func(from, to int) {
+			for n := from; n < to; n++ {
+				scope(t, func() { tensor.Randn(2, n, 256).To(tensor.BFloat16).Linear(w, tensor.Tensor{}) })
+			}
+		}
+		products(100, 150)
+		before := resident(t)
+		products(150, 350)
+		assert.Less(t, resident(t)-before, int64(24*mib))
+	})
+}
+
+// resident is the process's memory.
+func resident(t *testing.T) int64 {
+	t.Helper()
+	raw, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Skip("the system does not tell: ", err)
+	}
+	var size, pages int64
+	_, err = fmt.Sscan(string(raw), &size, &pages)
+	require.NoError(t, err)
+	return pages * int64(os.Getpagesize())
 }

@@ -6,8 +6,18 @@
 #include "native.h"
 
 #include <atomic>
+#include <cstdlib>
 
 namespace {
+
+// oneDNN, which computes products in bf16, compiles a kernel for every number of rows, and it and libtorch each keep the last
+// 1024 of them, half a megabyte apiece. Batches differ in their tokens, so a run would grow by hundreds of megabytes without
+// using a kernel of earlier steps again. A forward and a backward pass need about twenty, and compiling one takes half a
+// millisecond. Both libraries read these before their first product; a user's own settings stay.
+[[maybe_unused]] const bool few_kernels = [] {
+  bool one = setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32", 0) == 0;
+  return setenv("LRU_CACHE_CAPACITY", "32", 0) == 0 && one;
+}();
 
 std::atomic<int> choice{0};  // 0 by the processor, 1 MKL's own, 2 AVX-512
 std::atomic<bool> asked{false};
