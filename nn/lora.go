@@ -82,7 +82,9 @@ func (a *LoRA) delta(x tensor.Tensor) tensor.Tensor {
 // Fold returns w + Scale·B A, [Out, In], computed in the matrices' dtype or w's, whichever is wider, and rounded to
 // w's once.
 func (a *LoRA) Fold(w tensor.Tensor) tensor.Tensor {
-	return w.Add(a.B.Matmul(a.A).MulScalar(a.Scale)).To(w.DType())
+	return tensor.Scoped(func() tensor.Tensor { // the terms are as large as w
+		return w.Add(a.B.Matmul(a.A).MulScalar(a.Scale)).To(w.DType())
+	})
 }
 
 // Effective returns the weight [Out, In] with the adapter folded in, differentiable with respect to both. Dropout

@@ -125,6 +125,8 @@ func TestNormedLinears(t *testing.T) {
 					name := fmt.Sprintf("plus one %v, biased %v", one, biased)
 					want, got := gradsOf(tensor.Float64, apart, xs...), gradsOf(d, together, xs...)
 					holds(t, d, want, got, name)
+					spread := append([]tensor.Tensor{xs[0], tensor.Randn(2, 53, 2).To(d).Select(1, 0)}, xs[2:]...)
+					assert.Zero(t, worst(apart(spread), together(spread)), "a gain that lies apart")
 					kept := gradsOf(d, apart, xs...)
 					for i := range kept {
 						if i != 1 && i != 2 { // the gradients of x and of its gain are added up in another order

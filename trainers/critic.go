@@ -47,6 +47,7 @@ func (c *critic) extra(s *Sample) bool {
 // evaluate reads the values of samples. Where the first update takes all samples at once it computes them anew with the
 // same weights; then it learns from this pass, whose graph is kept. Nothing but forward passes comes between.
 func (c *critic) evaluate(ctx context.Context, samples []Sample) error {
+	c.ahead = tensor.Tensor{} // a step that failed leaves one to its scope
 	o := c.run.set
 	if o.MiniBatches == 1 && o.micro(o.BatchSize) == len(samples) && !models.Recomputes(c.run.cast.Value) {
 		return c.evaluateAhead(samples)
@@ -64,7 +65,7 @@ func (c *critic) evaluate(ctx context.Context, samples []Sample) error {
 // evaluateAhead is evaluate with a graph.
 func (c *critic) evaluateAhead(samples []Sample) error {
 	defer profile.Begin(profile.Values).End()
-	c.ahead, c.of = tensor.Tensor{}, samples // a step that failed leaves one to its scope
+	c.of = samples
 	err := tensor.Scope(func() error {
 		values := valuesAt(c.run.cast.Value, samples, c.extra)
 		for i, of := range bySample(values.Detach(), samples, c.extra) {

@@ -65,6 +65,7 @@ type planner struct {
 
 	measured map[string]any // Base's
 
+	folded int64 // weights that the policy's adapters are folded into while the CPU's kernel draws from it
 	stored int64 // largest file of weights that is converted while it is loaded
 }
 
@@ -145,6 +146,13 @@ func (p *planner) learner(role, folder string, declared []models.WeightInfo, l *
 	}
 	r := &p.Roles[len(p.Roles)-1]
 	added := l.parameters(declared)
+	if role == "policy" && p.cpu && p.elem == 4 { // in half precision another path draws, and folds nothing
+		for _, w := range declared {
+			if l.adapts(w) {
+				p.folded += w.Bytes / int64(w.DType.Size()) * p.elem
+			}
+		}
+	}
 	if view {
 		r.Weights = 0
 	}
@@ -159,16 +167,21 @@ func (p *planner) learner(role, folder string, declared []models.WeightInfo, l *
 // parameters counts what adapters add to a network: rank·(in + out) for each map, and a scorer's head, which learns too.
 func (l *LoRA) parameters(declared []models.WeightInfo) (total int64) {
 	for _, w := range declared {
-		name := strings.TrimSuffix(w.Name, ".weight")
-		wanted := len(l.LoRATargets) == 0 || slices.ContainsFunc(l.LoRATargets, func(t string) bool { return t == "all-linear" || strings.HasSuffix(name, "."+t) })
 		switch {
 		case strings.HasPrefix(w.Name, "score."):
 			total += w.Bytes / int64(w.DType.Size())
-		case strings.HasPrefix(w.Name, "model.layers.") && len(w.Shape) == 2 && wanted:
+		case l.adapts(w):
 			total += int64(l.LoRARank) * int64(w.Shape[0]+w.Shape[1])
 		}
 	}
 	return total
+}
+
+// adapts tells whether a weight is that of a map with an adapter.
+func (l *LoRA) adapts(w models.WeightInfo) bool {
+	name := strings.TrimSuffix(w.Name, ".weight")
+	wanted := func(t string) bool { return t == "all-linear" || strings.HasSuffix(name, "."+t) }
+	return strings.HasPrefix(w.Name, "model.layers.") && len(w.Shape) == 2 && (len(l.LoRATargets) == 0 || slices.ContainsFunc(l.LoRATargets, wanted))
 }
 
 // sum adds up one column of the roles.

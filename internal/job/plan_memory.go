@@ -137,6 +137,9 @@ func (p *planner) drawing(cfg *models.Config, x answers) []PlanItem {
 	if panels := models.PanelBytes(cfg, int(x.fresh), p.elem); p.cpu && panels > 0 {
 		items = append(items, PlanItem{"weights in panels", panels})
 	}
+	if p.folded > 0 {
+		items = append(items, PlanItem{"weights with adapters", p.folded})
+	}
 	return items
 }
 

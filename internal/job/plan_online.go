@@ -288,6 +288,10 @@ func (p *onlinePlan) learning() {
 	value := p.job.Training.learns(p.planner, "value network", p.value, true)
 	first := batches{first: b.first}
 	most := worst(of(policy, first), of(value, first, gradients(policy)))
+	if set := p.job.set; parts == 1 && set.MiniBatches == 1 && !p.job.GradientCheckpointing {
+		// The value network learns from the pass that read the values, before the policy does.
+		most = worst(most, of(policy, first, gradients(value)))
+	}
 	if parts > 1 {
 		most = worst(most, of(policy, b, gradients(value)), of(value, b, gradients(policy)))
 	}

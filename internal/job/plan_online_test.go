@@ -30,6 +30,11 @@ func onlinePlanJobs(dir string, jobs map[string]planJob, base func(b *job.Traini
 	base(&r.Training, "rso")
 	jobs["rso"] = planJob{func() (*job.Plan, error) { return job.PlanRSO(ctx, &r) }, func() (map[string]float64, error) { return job.RSO(ctx, &r) }}
 
+	adapted := r
+	adapted.LoRARank = 8
+	base(&adapted.Training, "rso-lora")
+	jobs["rso-lora"] = planJob{func() (*job.Plan, error) { return job.PlanRSO(ctx, &adapted) }, func() (map[string]float64, error) { return job.RSO(ctx, &adapted) }}
+
 	a := job.DefaultAIHF()
 	a.Model, a.Reference, a.RewardModel, a.Demos, a.Data.Data = at("lm"), at("lm"), at("rm"), []string{at("rows.jsonl")}, []string{at("pairs.jsonl")}
 	a.Form, a.MaxSteps, a.BatchSize, a.MaxNewTokens, a.RewardUpdates, a.DemoBatchSize, a.PreferenceBatch = "alternate", 1, 8, 16, 1, 4, 4
@@ -207,9 +212,9 @@ func TestPlanAIHF(t *testing.T) {
 	}
 	assert.Positive(t, role(t, alt, "reward model").Moments)
 	assert.Equal(t, []string{"activations", "gradients", "allocator's holes"}, whats("reward model's updates"))
-	assert.Equal(t, []string{"value network's activations", "gradients", "policy's gradients", "allocator's holes"}, whats("learn"), "one network after the other")
-	assert.Equal(t, role(t, alt, "policy").Gradients, phaseOf(t, alt, "learn").Working[2].Bytes)
-	assert.Less(t, phaseOf(t, alt, "learn").Working[1].Bytes, role(t, alt, "value network").Gradients/4, "its own come as activations go")
+	assert.Equal(t, []string{"policy's activations", "gradients", "value network's gradients", "allocator's holes"}, whats("learn"), "one network after the other")
+	assert.Equal(t, role(t, alt, "value network").Gradients, phaseOf(t, alt, "learn").Working[2].Bytes)
+	assert.Less(t, phaseOf(t, alt, "learn").Working[1].Bytes, role(t, alt, "policy").Gradients/3, "its own come as activations go")
 }
 
 // TestPlanDrawn: rso and can draw before they train, by models that are gone then.
@@ -247,10 +252,10 @@ func TestPlanDrawn(t *testing.T) {
 // prompts, in pairs and groups, those that draw before they train, and what changes the memory of all. Most of them repeat
 // one another, so they run on request.
 func TestPlanMeasuredOnline(t *testing.T) {
-	names := []string{"rso", "aihf"}
+	names := []string{"rso", "aihf", "ppo-lora"}
 	if os.Getenv("SALSA_PLAN_ALL") != "" {
 		names = append(names, "xpo", "can", "rloo", "grpo", "apa", "inverse-q", "dpo", "dpo-lora", "aihf-direct", "can-pairs",
-			"sft-micro", "sft-checkpointed", "sft-bfloat16")
+			"sft-micro", "sft-checkpointed", "sft-bfloat16", "rso-lora")
 	}
 	measurePlans(t, planWorld(t, 2), names...)
 }

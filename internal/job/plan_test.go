@@ -111,6 +111,10 @@ func planJobs(dir string) map[string]planJob {
 	p.MaxSteps, p.BatchSize, p.MaxNewTokens, p.PPOEpochs = 2, 16, 16, 1
 	base(&p.Training, "ppo")
 	jobs["ppo"] = planJob{func() (*job.Plan, error) { return job.PlanPPO(ctx, &p) }, func() (map[string]float64, error) { return job.PPO(ctx, &p) }}
+	adapted := p // draws from copies of the weights with the adapters in them, most of its memory at this batch size
+	adapted.BatchSize, adapted.MaxNewTokens, adapted.LoRARank = 4, 40, 8
+	base(&adapted.Training, "ppo-lora")
+	jobs["ppo-lora"] = planJob{func() (*job.Plan, error) { return job.PlanPPO(ctx, &adapted) }, func() (map[string]float64, error) { return job.PPO(ctx, &adapted) }}
 	onlinePlanJobs(dir, jobs, base)
 	pairPlanJobs(dir, jobs, base)
 	return jobs

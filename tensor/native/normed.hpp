@@ -10,8 +10,8 @@ namespace {
 // NormedLinears keeps x alone, of maps n weights and then n biases or none: the normalised rows, which the gradient of every weight needs, are made again from it. The
 // gradient of those rows takes their place once the weights have theirs, and is added up by the products themselves.
 struct NormedLinears : Function<NormedLinears> {
-  static variable_list forward(AutogradContext* ctx, const Tensor& x0, const Tensor& gain, at::TensorList maps, int64_t n, double eps, bool plus_one) {
-    Tensor x = x0.contiguous();
+  static variable_list forward(AutogradContext* ctx, const Tensor& x0, const Tensor& gain0, at::TensorList maps, int64_t n, double eps, bool plus_one) {
+    Tensor x = x0.contiguous(), gain = gain0.contiguous();
     auto [y, rstd] = norm_all(x, gain, eps, plus_one);
     bool biased = int64_t(maps.size()) > n;
     variable_list saved{x, gain}, out;
