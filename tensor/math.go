@@ -207,8 +207,8 @@ func (t Tensor) Matmul(u Tensor) Tensor { return t.binary("matmul", libtch.AtgMa
 
 // Linear returns t W^T + b; t [..., in], w [out, in], b [out] or absent.
 func (t Tensor) Linear(w, b Tensor) Tensor {
-	libtch.AtgLinear(&out[0], t.must("linear"), w.must("linear"), b.c)
-	return result("linear", t, w, b)
+	c, err := native.Linear(t.must("linear"), w.must("linear"), b.c)
+	return checked("linear", c, err, t, w, b)
 }
 
 // Embedding returns the rows of w [V, D] named by the int64 tensor ids.

@@ -53,6 +53,7 @@ namespace avx512_bf16 {
 #include "panel_kernels.h"
 #include "draw_kernels.h"
 #include "attention_kernels.h"
+#include "product_kernels.h"
 #undef SN_DOT_BF16
 #undef VL
 }  // namespace avx512_bf16
@@ -68,10 +69,11 @@ struct Set {
   DrawKernels draw;
   AttentionKernels<float> attention_f32;
   AttentionKernels<bf16> attention_half;
+  ProductKernels products;
 };
 
-#define SN_SET(NAME) \
-  Set{NAME::kernels<float>(), NAME::kernels<bf16>(), NAME::draw_kernels(), NAME::attention_kernels<float>(), NAME::attention_kernels<bf16>()}
+#define SN_SET(NAME, PRODUCTS) \
+  Set{NAME::kernels<float>(), NAME::kernels<bf16>(), NAME::draw_kernels(), NAME::attention_kernels<float>(), NAME::attention_kernels<bf16>(), PRODUCTS}
 
 const Set& chosen() {
   static const Set set = [] {
@@ -80,12 +82,12 @@ const Set& chosen() {
     bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                 __builtin_cpu_supports("avx512dq");
     if (wide && __builtin_cpu_supports("avx512bf16"))
-      return SN_SET(avx512_bf16);
-    if (wide) return SN_SET(avx512);
+      return SN_SET(avx512_bf16, avx512_bf16::product_kernels());
+    if (wide) return SN_SET(avx512, {});
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-      return SN_SET(avx2);
+      return SN_SET(avx2, {});
 #endif
-    return SN_SET(base);
+    return SN_SET(base, {});
   }();
   return set;
 }
@@ -109,6 +111,8 @@ template <>
 const AttentionKernels<bf16>& attention_kernels<bf16>() {
   return chosen().attention_half;
 }
+
+const ProductKernels& product_kernels() { return chosen().products; }
 
 float to_float(float x) { return x; }
 float to_float(bf16 x) { return base::widen(x); }

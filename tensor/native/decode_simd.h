@@ -77,6 +77,32 @@ struct AttentionKernels {
 template <class T>
 const AttentionKernels<T>& attention_kernels();
 
+// ProductSweep is some rows of a product's left operand against panels of the right one, over a range of the terms of each
+// sum; see product_kernels.h. Pair p of row r of tile t lies at a + t·tile + r·row + p·term.
+struct ProductSweep {
+  const bf16* a;
+  int64_t row, term, tile, rows;
+  const bf16* b;  // panels, `pairs` long each
+  int64_t pairs, columns;
+  bf16* y;
+  int64_t ldy;
+  const bf16* bias;  // of the columns, or null
+  bool add;          // to what y holds
+  float* sums;       // of the tiles, where there are several ranges
+  bool first, last;  // range
+};
+
+// ProductKernels are null where the processor has no instructions for them. lay_rows lays one panel of rows, lay_columns and
+// lay_left panels of columns that lie side by side, `panel` elements apart.
+struct ProductKernels {
+  void (*sweep)(const ProductSweep& s);
+  void (*lay_rows)(bf16* to, const bf16* w, int64_t ld, int64_t K, int64_t width);
+  void (*lay_columns)(bf16* to, int64_t panel, const bf16* w, int64_t ld, int64_t K, int64_t columns);
+  void (*lay_left)(bf16* to, int64_t panel, const bf16* w, int64_t ld, int64_t K, int64_t columns);
+  int64_t rows, columns;  // of a tile
+};
+const ProductKernels& product_kernels();
+
 // Narrowing and widening outside the kernels.
 float to_float(float x);
 float to_float(bf16 x);

@@ -2,14 +2,13 @@
 #pragma once
 #include "common.h"
 #include "function.h"
+#include "products.hpp"
 #include "team.h"
 #include "simd.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/gelu.h>
-#include <ATen/ops/linear.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/silu.h>
 
 namespace {
@@ -115,16 +114,17 @@ struct GatedLinear : Function<GatedLinear> {
     ctx->save_for_backward({g, u, w});
     ctx->saved_data["act"] = act;
     ctx->saved_data["bias"] = b.has_value();
-    return at::linear(gate_all(g, u, act == SILU), w, b);
+    return sn::linear(gate_all(g, u, act == SILU), w, b);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grad) {
     auto saved = ctx->get_saved_variables();
     const Tensor &g = saved[0], &u = saved[1], &w = saved[2];
-    Tensor d = grad[0].reshape({-1, w.size(0)});  // [N, out]
-    Tensor y = at::mm(d, w);                      // [N, in]: the product's gradient, then the product if it is wanted
+    Tensor d = grad[0].reshape({-1, w.size(0)}).contiguous();      // [N, out]
+    Tensor y = at::empty({d.size(0), w.size(1)}, d.options());     // [N, in]: the product's gradient, then the product if it is wanted
+    sn::map_back(y, d, w);
     bool need_w = ctx->needs_input_grad(2);
     auto [dg, du] = gate_all_back(g, u, y, ctx->saved_data["act"].toInt() == SILU, !need_w);
-    Tensor dw = need_w ? at::mm(d.t(), y) : Tensor();
+    Tensor dw = need_w ? sn::map_grad(d, y) : Tensor();
     Tensor db = ctx->saved_data["bias"].toBool() && ctx->needs_input_grad(3) ? d.sum(0) : Tensor();
     return {dg, du, dw, db, Tensor()};
   }

@@ -1,12 +1,16 @@
-// Which of MKL's kernels compute matrix products on the CPU.
+// Which kernels compute matrix products on the CPU: of MKL's in fp32, and in bf16 libtorch's or ours.
 //
 // MKL asks mkl_serv_intel_cpu_true, once, whether the processor is Intel's, and gives others its AVX2 kernels even
 // where they have AVX-512. The answer here replaces that of libtorch_cpu: symbols of the program come first. Kernels
 // differ in the order of their sums, so the choice belongs to a run's configuration.
 #include "native.h"
+#include "decode_simd.h"
 
 #include <atomic>
 #include <cstdlib>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 namespace {
 
@@ -33,6 +37,18 @@ bool intel() { return false; }
 bool avx512() { return false; }
 #endif
 
+// amx tells of a processor that multiplies whole tiles in bf16, which libtorch uses: nothing made of vectors comes near it.
+bool amx() {
+#if defined(__x86_64__)
+  unsigned a, b, c, d;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 22 & 1);
+#else
+  return false;
+#endif
+}
+
+std::atomic<int> half{0};  // 0 by the processor, 1 libtorch's, 2 ours
+
 bool wide() { return avx512() && choice != 1; }
 
 }  // namespace
@@ -48,5 +64,12 @@ int sn_gemm_asked(void) { return asked; }
 int sn_gemm_wide(void) { return wide(); }
 int sn_gemm_avx512(void) { return avx512(); }
 void sn_gemm_choose(int c) { choice = c; }
+
+int sn_gemm_half_has(void) { return sn::product_kernels().sweep != nullptr; }
+int sn_gemm_half_own(void) {
+  static const bool best = sn_gemm_half_has() && !amx();
+  return half == 0 ? best : half == 2;
+}
+void sn_gemm_half_choose(int c) { half = c; }
 
 }  // extern "C"

@@ -9,5 +9,6 @@
 #include "logprob.hpp"
 #include "norm.hpp"
 #include "normed.hpp"
+#include "products.hpp"
 #include "rope.hpp"
 #include "sample.hpp"

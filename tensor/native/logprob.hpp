@@ -5,6 +5,7 @@
 #pragma once
 #include "common.h"
 #include "function.h"
+#include "products.hpp"
 #include "team.h"
 #include "simd.h"
 
@@ -13,7 +14,6 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros_like.h>
 #include <algorithm>
 #include <cmath>
@@ -151,7 +151,7 @@ struct Work {
   // logits [k, V] of the chunk that begins at row i.
   Tensor logits(const Tensor& buf, int64_t i) const {
     Tensor z = buf.narrow(0, 0, rows(i));
-    at::mm_out(z, h.narrow(0, i, rows(i)), w.t());
+    sn::map_into(z, h.narrow(0, i, rows(i)), w);
     return z;
   }
 
@@ -177,13 +177,11 @@ struct Work {
   void spread(const Tensor& dz, int64_t i, const Tensor& dh, const Tensor& dw, bool first) const {
     if (dh.defined()) {
       Tensor d = dh.narrow(0, i, dz.size(0));
-      at::mm_out(d, dz, w);
+      sn::map_back(d, dz, w);
     }
     if (!dw.defined()) return;
-    Tensor x = h.narrow(0, i, dz.size(0));
     Tensor d = dw;
-    if (first) at::mm_out(d, dz.t(), x);
-    else d.addmm_(dz.t(), x);
+    sn::map_grad(d, dz, h.narrow(0, i, dz.size(0)), !first);
   }
 };
 

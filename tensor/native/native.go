@@ -152,6 +152,21 @@ func GEMMWide() bool { return C.sn_gemm_wide() != 0 }
 // HasAVX512 tells whether the processor has the instructions that they need.
 func HasAVX512() bool { return C.sn_gemm_avx512() != 0 }
 
+// ChooseHalfGEMM sets the kernels of products in bf16: GEMMAuto, HalfLibtorch or HalfOwn.
+func ChooseHalfGEMM(choice int) { C.sn_gemm_half_choose(C.int(choice)) }
+
+// Kernels of products in bf16, for ChooseHalfGEMM.
+const (
+	HalfLibtorch = iota + 1
+	HalfOwn
+)
+
+// HalfGEMMOwn tells whether our kernels compute products in bf16.
+func HalfGEMMOwn() bool { return C.sn_gemm_half_own() != 0 }
+
+// HasHalfGEMM tells whether the processor has the instructions that they need.
+func HasHalfGEMM() bool { return C.sn_gemm_half_has() != 0 }
+
 // Memory returns the bytes of large CPU buffers that are in use and held, and the most that was in use.
 func Memory() (used, held, most int64) {
 	var u, h, m C.int64_t
@@ -188,6 +203,13 @@ func Attention(q, k, v, mask libtch.Ctensor, causal bool, scale float64, gqa boo
 func AttentionRows(q, k, v libtch.Ctensor, rows [4]libtch.Ctensor, window int, scale, softcap float64) (libtch.Ctensor, error) {
 	var out C.sn_tensor
 	err := check(C.sn_attention_rows(&out, handle(q), handle(k), handle(v), handles(rows[:]), C.int64_t(window), C.double(scale), C.double(softcap)))
+	return tensorOf(out), err
+}
+
+// Linear is x w^T, plus b where it is not nil.
+func Linear(x, w, b libtch.Ctensor) (libtch.Ctensor, error) {
+	var out C.sn_tensor
+	err := check(C.sn_linear(&out, handle(x), handle(w), handle(b)))
 	return tensorOf(out), err
 }
 

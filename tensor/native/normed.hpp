@@ -1,9 +1,7 @@
 // Linear maps of a normalised input, as one differentiable block.
 #pragma once
 #include "norm.hpp"
-
-#include <ATen/ops/linear.h>
-#include <ATen/ops/mm.h>
+#include "products.hpp"
 
 namespace {
 
@@ -17,7 +15,7 @@ struct NormedLinears : Function<NormedLinears> {
     variable_list saved{x, gain}, out;
     for (int64_t i = 0; i < n; i++) {
       saved.push_back(maps[i]);
-      out.push_back(at::linear(y, maps[i], biased ? std::optional<Tensor>(maps[n + i]) : std::nullopt));
+      out.push_back(sn::linear(y, maps[i], biased ? std::optional<Tensor>(maps[n + i]) : std::nullopt));
     }
     ctx->save_for_backward(std::move(saved));
     ctx->saved_data["biased"] = biased;
@@ -36,16 +34,13 @@ struct NormedLinears : Function<NormedLinears> {
     variable_list out(2 + n + (biased ? n : 0) + 3);
     Tensor rows = y.view({-1, x.size(-1)});  // [N, in]
     for (size_t i = 0; i < n; i++) {
-      grad[i] = grad[i].reshape({-1, saved[2 + i].size(0)});  // [N, out]
-      if (ctx->needs_input_grad(2 + i)) out[2 + i] = at::mm(grad[i].t(), rows);
+      grad[i] = grad[i].reshape({-1, saved[2 + i].size(0)}).contiguous();  // [N, out]
+      if (ctx->needs_input_grad(2 + i)) out[2 + i] = sn::map_grad(grad[i], rows);
       if (biased && ctx->needs_input_grad(2 + n + i)) out[2 + n + i] = grad[i].sum(0);
     }
     bool need_x = ctx->needs_input_grad(0), need_gain = ctx->needs_input_grad(1);
     if (need_x || need_gain) {
-      for (size_t i = 0; i < n; i++) {
-        if (i == 0) at::mm_out(rows, grad[i], saved[2]);
-        else rows.addmm_(grad[i], saved[2 + i]);
-      }
+      for (size_t i = 0; i < n; i++) sn::map_back(rows, grad[i], saved[2 + i], i > 0);
       out[1] = norm_all_back(x, gain, rstd, y, plus_one, need_x ? y : Tensor(), need_gain);
       if (need_x) out[0] = y;
     }

@@ -46,6 +46,21 @@ void parallel_for(int64_t n, int64_t grain, F&& f) {
   if (call.error) std::rethrow_exception(call.error);
 }
 
+// hand_out calls f(from, to) on pieces that make up [0, n), of at most `most`, on `threads` threads. They get smaller towards
+// the end: each is what every thread would get of what is left. Threads wait for one another as libtorch's own do.
+template <class F>
+void hand_out(int64_t threads, int64_t n, int64_t most, F&& f) {
+  std::atomic<int64_t> next{0};
+  parallel_for(std::min(threads, n), 1, [&](int64_t, int64_t) {
+    for (int64_t i = next; i < n;) {
+      int64_t to = i + std::clamp<int64_t>((n - i) / threads, 1, most);
+      if (!next.compare_exchange_weak(i, to)) continue;
+      f(i, to);
+      i = next;
+    }
+  });
+}
+
 // Team is what the threads of one run share. Every thread must go through the same sequence of each and barrier.
 class Team {
  public:
