@@ -24,7 +24,9 @@ func ownProducts(t *testing.T) {
 }
 
 // linearOf is the linear map of its arguments: x, w and perhaps b.
-func linearOf(v []tensor.Tensor) tensor.Tensor { return v[0].Linear(v[1], append(v, tensor.Tensor{})[2]) }
+func linearOf(v []tensor.Tensor) tensor.Tensor {
+	return v[0].Linear(v[1], append(v, tensor.Tensor{})[2])
+}
 
 // Tiles of 12 rows and 32 columns, ranges of 2048 terms, laid-out stripes: sizes on both sides of each, and odd ones, which
 // have no pairs.

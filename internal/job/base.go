@@ -27,6 +27,7 @@ type Base struct {
 	Quiet   bool   `yaml:"quiet" help:"no progress on standard error" hash:"-"`
 	Profile string `yaml:"profile" arg:"DIR" help:"write where the time goes into this folder, such as OUT/profile: phases.md, phases.json, timeline.json for ui.perfetto.dev, and Go's cpu.pprof, heap.pprof and trace.out" hash:"-"`
 
+	half     string         // the kernels of bf16 products that a resumed run began with; empty: this process's
 	measured map[string]any // encoded rows of the data that plans have read, while several are made of one run; nil: none is
 }
 
@@ -65,10 +66,16 @@ func compute(b *Base, fn func(opt models.Options) error) error {
 	if err != nil {
 		return fault.Inputf("--dtype: %w", err)
 	}
-	return tensor.Run(func() error {
+	return tensor.Run(func() (err error) {
 		if b.Threads > 0 {
 			defer tensor.SetThreads(tensor.Threads()) // a later stage of this process has its own
 			tensor.SetThreads(b.Threads)
+		}
+		if b.half != "" {
+			defer func(before string) { err = errors.Join(err, tensor.ChooseGEMM(before)) }(tensor.HalfGEMM())
+			if err := tensor.ChooseGEMM(b.half); err != nil {
+				return err
+			}
 		}
 		return fn(models.Options{DType: dtype, Device: dev})
 	})

@@ -39,6 +39,7 @@ type Diagnosis struct {
 	CUDA          int          `json:"cuda_devices"`
 	CUDAReason    string       `json:"cuda_reason,omitempty"` // why there is none
 	Products      Products     `json:"products"`              // of matrices, fp32, on the CPU
+	HalfProducts  Products     `json:"products_bf16"`         // in bf16
 	DTypes        []DTypeCheck `json:"dtypes"`
 	Tests         []SelfTest   `json:"self_tests"`
 }
@@ -80,7 +81,10 @@ func Doctor(_ context.Context, o *DoctorOptions) (*Diagnosis, error) {
 		d.Threads, d.KernelThreads = tensor.Threads(), tensor.KernelThreads()
 		d.DTypes = checkDTypes(dev)
 		d.Tests = runSelfTests(selfTests, dev)
-		d.Products, err = measureProducts()
+		if d.Products, err = measureProducts(tensor.Float32, tensor.GEMM()); err != nil {
+			return err
+		}
+		d.HalfProducts, err = measureProducts(tensor.BFloat16, tensor.HalfGEMM())
 		return err
 	})
 	return d, errors.Join(err, d.verdict())
@@ -99,8 +103,13 @@ func (d *Diagnosis) verdict() error {
 			failed = append(failed, t.Name)
 		}
 	}
-	if !(d.Products.Error <= maxProductError) { // nor NaN
-		failed = append(failed, "matrix products by "+d.Products.Kernels)
+	for _, p := range []struct {
+		Products
+		most float64
+	}{{d.Products, maxProductError}, {d.HalfProducts, maxHalfProductError}} {
+		if !(p.Error <= p.most) { // nor NaN
+			failed = append(failed, "matrix products by "+p.Kernels)
+		}
 	}
 	if failed == nil {
 		return nil
@@ -159,7 +168,12 @@ func (d *Diagnosis) WriteText(w io.Writer) error {
 		row("go\t%s, %s", d.Go, d.Platform)
 		row("libtorch\t%s", d.Libtorch)
 		row("cpu\t%s, %d cores, %s, %d threads for one op (%d in salsa's kernels)", m.CPU, m.Cores, d.Vectors, d.Threads, d.KernelThreads)
-		row("products\t%s, %.0f GFLOP/s, relative error %.0e (%s chooses)", d.Products.Kernels, d.Products.GFlops, d.Products.Error, tensor.GEMMVariable)
+		for _, p := range []struct {
+			name string
+			Products
+		}{{"products", d.Products}, {"in bf16", d.HalfProducts}} {
+			row("%s\t%s, %.0f GFLOP/s, relative error %.0e (%s chooses)", p.name, p.Kernels, p.GFlops, p.Error, tensor.GEMMVariable)
+		}
 		limit := ""
 		if m.MemoryLimit > 0 {
 			limit = ", limited to " + humanBytes(m.MemoryLimit)

@@ -3,7 +3,9 @@ package job
 // The kernels of matrix products as part of a run: what its folder says of them, and what doctor measures.
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -24,13 +26,14 @@ const kernelsFile = "kernels.json"
 
 // kernels is the content of kernelsFile.
 type kernels struct {
-	GEMM    string `json:"gemm"`    // see tensor.GEMM
-	Threads int    `json:"threads"` // 0 in folders of versions that did not note it
+	GEMM    string `json:"gemm"`      // see tensor.GEMM
+	Half    string `json:"gemm_bf16"` // see tensor.HalfGEMM; absent in folders of versions that had libtorch's alone
+	Threads int    `json:"threads"`   // 0 in folders of versions that did not note it
 }
 
 // writeKernels says in a run folder what this process computes with.
 func writeKernels(path string, b *Base) error {
-	raw, err := json.Marshal(kernels{GEMM: tensor.GEMM(), Threads: threads(b)})
+	raw, err := json.Marshal(kernels{GEMM: tensor.GEMM(), Half: cmp.Or(b.half, tensor.HalfGEMM()), Threads: threads(b)})
 	if err != nil {
 		return err
 	}
@@ -60,7 +63,7 @@ func tellOfThreads(opts any) {
 
 // sameKernels makes this process compute with the kernels and, unless --threads says otherwise, the threads of a run
 // folder's file, or refuses. Without the file, which a new run does not have yet, everything stays.
-func sameKernels(path string, b *Base) error {
+func sameKernels(path string, b *Base) (err error) {
 	raw, err := os.ReadFile(path)
 	if os.IsNotExist(err) {
 		return nil
@@ -72,8 +75,12 @@ func sameKernels(path string, b *Base) error {
 	if err := json.Unmarshal(raw, &k); err != nil {
 		return fault.Inputf("%s: %w; remove the file to resume with %s", path, err, tensor.GEMM())
 	}
-	if err := tensor.ChooseGEMM(k.GEMM); err != nil {
-		return fault.Inputf("%s: the run was started with matrix products by %s, and here %w; resume it where they are, or use another --out", path, k.GEMM, err)
+	b.half = cmp.Or(k.Half, tensor.GEMMLibtorch)
+	defer func(before string) { err = errors.Join(err, tensor.ChooseGEMM(before)) }(tensor.HalfGEMM()) // until the job computes
+	for _, name := range []string{k.GEMM, b.half} {
+		if err := tensor.ChooseGEMM(name); err != nil {
+			return fault.Inputf("%s: the run was started with matrix products by %s, and here %w; resume it where they are, or use another --out", path, name, err)
+		}
 	}
 	b.Threads = sameThreads(path, k.Threads, b)
 	return nil
@@ -96,21 +103,24 @@ func sameThreads(path string, began int, b *Base) int {
 	}
 }
 
-// Products is what doctor finds of fp32 matrix products on the CPU.
+// Products is what doctor finds of matrix products of one type on the CPU.
 type Products struct {
 	Kernels string  `json:"kernels"`
 	GFlops  float64 `json:"gflop_per_s"`
 	Error   float64 `json:"relative_error"` // the largest difference from float64 over the largest element
 }
 
-// maxProductError is above what any order of sums gives in fp32, and far below what a shorter type would.
-const maxProductError = 5e-6
+// What any order of sums stays below, in fp32 and, with results rounded to bf16, in that; sums in a shorter type come far above.
+const (
+	maxProductError     = 5e-6
+	maxHalfProductError = 4e-3
+)
 
 // measureProducts times a product as a layer has them, for a few milliseconds, and holds it to float64.
-func measureProducts() (p Products, err error) {
+func measureProducts(d tensor.DType, kernels string) (p Products, err error) {
 	const n, in, out = 256, 512, 512
 	err = tensor.NoGrad(func() error {
-		x, w := tensor.Randn(1, n, in), tensor.Randn(2, out, in)
+		x, w := tensor.Randn(1, n, in).To(d), tensor.Randn(2, out, in).To(d)
 		y := x.Linear(w, tensor.Tensor{})
 		best := math.Inf(1)
 		for range 8 {
@@ -119,7 +129,7 @@ func measureProducts() (p Products, err error) {
 			best = min(best, time.Since(start).Seconds())
 		}
 		want := x.To(tensor.Float64).Linear(w.To(tensor.Float64), tensor.Tensor{})
-		p = Products{Kernels: tensor.GEMM(), GFlops: 2 * n * in * out / best / 1e9,
+		p = Products{Kernels: kernels, GFlops: 2 * n * in * out / best / 1e9,
 			Error: y.To(tensor.Float64).Sub(want).Abs().Max().Item() / want.Abs().Max().Item()}
 		return nil
 	})

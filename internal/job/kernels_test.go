@@ -28,7 +28,7 @@ func TestARunKeepsItsKernels(t *testing.T) {
 	require.NoError(t, sameKernels(path, b))
 	raw, err := os.ReadFile(path)
 	require.NoError(t, err)
-	assert.JSONEq(t, `{"gemm":"`+tensor.GEMM()+`","threads":`+strconv.Itoa(tensor.Threads())+`}`, string(raw))
+	assert.JSONEq(t, `{"gemm":"`+tensor.GEMM()+`","gemm_bf16":"`+tensor.HalfGEMM()+`","threads":`+strconv.Itoa(tensor.Threads())+`}`, string(raw))
 
 	other := map[string]string{tensor.GEMMMKL: tensor.GEMMAVX512, tensor.GEMMAVX512: tensor.GEMMMKL}[tensor.GEMM()]
 	for content, says := range map[string]string{
@@ -40,6 +40,28 @@ func TestARunKeepsItsKernels(t *testing.T) {
 		err := sameKernels(path, b)
 		require.ErrorContains(t, err, says)
 		assert.Equal(t, fault.ExitInput, fault.ExitCode(err))
+	}
+}
+
+// The kernels of bf16 are those that the run began with, for its job alone: libtorch's where its folder says nothing.
+func TestARunKeepsItsKernelsOfBF16(t *testing.T) {
+	path, whole := filepath.Join(t.TempDir(), kernelsFile), tensor.HalfGEMM()
+	for content, want := range map[string]string{
+		``: tensor.GEMMLibtorch, `,"gemm_bf16":"` + whole + `"`: whole, `,"gemm_bf16":"` + tensor.GEMMLibtorch + `"`: tensor.GEMMLibtorch,
+	} {
+		require.NoError(t, os.WriteFile(path, []byte(`{"gemm":"`+tensor.GEMM()+`"`+content+`}`), 0o644))
+		b := &Base{Quiet: true, Device: "cpu", DType: "bfloat16"}
+		require.NoError(t, sameKernels(path, b))
+		assert.Equal(t, whole, tensor.HalfGEMM(), "before the job")
+		require.NoError(t, compute(b, func(models.Options) error {
+			assert.Equal(t, want, tensor.HalfGEMM())
+			return nil
+		}))
+		assert.Equal(t, whole, tensor.HalfGEMM(), "behind it")
+		require.NoError(t, writeKernels(path, b))
+		raw, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.Contains(t, string(raw), want)
 	}
 }
 
@@ -74,12 +96,16 @@ func TestThreadsEndWithTheJob(t *testing.T) {
 	assert.Equal(t, whole, tensor.Threads())
 }
 
-func TestProductsAreFp32(t *testing.T) {
+func TestProductsAreExact(t *testing.T) {
 	tensortest.Run(t, func() {
-		p, err := measureProducts()
+		p, err := measureProducts(tensor.Float32, tensor.GEMM())
 		require.NoError(t, err)
 		assert.Positive(t, p.GFlops)
 		assert.Less(t, p.Error, maxProductError)
+		p, err = measureProducts(tensor.BFloat16, tensor.HalfGEMM())
+		require.NoError(t, err)
+		assert.Less(t, p.Error, maxHalfProductError)
+		assert.Greater(t, p.Error, maxProductError, "computed in fp32")
 		d := Diagnosis{Products: Products{Kernels: "mkl", Error: 1e-3}}
 		assert.ErrorContains(t, d.verdict(), "matrix products by mkl")
 	})

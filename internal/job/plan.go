@@ -85,7 +85,7 @@ func newPlanner(command string, b *Base) (*planner, error) {
 	p.gpu = !p.cpu
 	p.Command, p.DType, p.Process, p.Free = command, d.String(), processBytes, lookAround().FreeMemory
 	if p.cpu && p.elem != 4 {
-		p.Process += halfBytes
+		p.Process += halfBytes()
 	}
 	return p, nil
 }

@@ -18,9 +18,14 @@ import (
 // make up most of it.
 const processBytes = 150 << 20
 
-// halfBytes is what comes to it on the CPU with the first product in half precision: oneDNN's code and the kernels that it
-// writes, as measured; vocabulary and width make no difference.
-const halfBytes = 48 << 20
+// halfBytes is what comes to it on the CPU with the first product in half precision, as measured: oneDNN's code and the kernels
+// that it writes, or each thread's panels of our own products. Vocabulary and width make no difference.
+func halfBytes() int64 {
+	if tensor.HalfGEMM() == tensor.GEMMBF16AVX512 {
+		return int64(tensor.Threads()) << 20
+	}
+	return 48 << 20
+}
 
 // tokenizerShare is how many bytes a tokenizer takes of Go's memory for each byte of its file, as measured from 0.5 to
 // 9 MB: tables of vocabulary and merges, and what reading them left behind.
