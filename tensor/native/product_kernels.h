@@ -1,11 +1,11 @@
-// Matrix products in bf16 with the instructions that add up pairs of products in fp32 (AVX512_BF16), in which oneDNN's reach
-// three quarters of the processor's limit where weights and activations come from memory. Included for that set alone.
+// Matrix products in bf16 with the instructions that add pairs of products to a sum in fp32 (AVX512_BF16). Included for that
+// set alone.
 //
-// Tiles of 12 rows and 32 columns stay in registers. The right operand is laid out in panels, 32 columns wide, with the two
-// terms of a pair side by side; the left one is read as it lies, or laid out likewise, 12 columns wide, where the sum goes
-// over its rows. While a tile is computed, the lines of the next are drawn into the second-level cache.
+// A tile of 12 rows and 32 columns stays in registers. The right operand is laid into panels of 32 columns, the two terms of a
+// pair side by side; the left one is read as it lies or, where the sum goes over its rows, laid likewise, 12 columns wide. While
+// a tile is computed the lines of the next are drawn into the second-level cache.
 //
-// A sum is made in the order of the pairs and rounded once, whatever the tiles, blocks and threads: a row's result depends on
+// A sum is made in the order of its pairs and rounded once, whatever the tiles, blocks and threads: a row's result depends on
 // no other row.
 
 static constexpr int product_rows = 12, product_columns = 32;
