@@ -83,6 +83,25 @@ func TestProductsInBF16Elsewhere(t *testing.T) {
 		none := x.Narrow(0, 0, 0).Linear(w, tensor.Tensor{})
 		assert.Equal(t, []int{0, 3, 48}, none.Shape())
 	})
+	for what, call := range map[string]func(x, w, b tensor.Tensor){
+		"linear":       func(x, w, b tensor.Tensor) { x.Linear(w, b) },
+		"gated linear": func(x, w, b tensor.Tensor) { tensor.GatedLinear(x, x, w, b, tensor.GateSilu) },
+		"normed linears": func(x, w, b tensor.Tensor) {
+			tensor.NormedLinears(x, tensor.Ones(tensor.BFloat16, tensor.CPU, 64), []tensor.Tensor{w}, []tensor.Tensor{b}, 1e-6, false)
+		},
+	} {
+		err := tensor.Scope(func() error {
+			x, w := tensor.Randn(1, 48, 64).To(tensor.BFloat16), tensor.Randn(2, 48, 64).To(tensor.BFloat16)
+			call(x, w, tensor.Randn(3, 2).To(tensor.BFloat16))
+			return nil
+		})
+		require.ErrorContains(t, err, what, "a bias of another length")
+	}
+	run(t, func() { // what libtorch makes of a bias of another shape
+		x, w, b := tensor.Randn(1, 48, 64).To(tensor.BFloat16), tensor.Randn(2, 48, 64).To(tensor.BFloat16), tensor.Randn(3, 48, 1).To(tensor.BFloat16)
+		assert.Less(t, worst(x.Linear(w, tensor.Tensor{}).Add(b), x.Linear(w, b)), .26)
+		assert.Equal(t, []int{48, 0}, x.Linear(w.Narrow(0, 0, 0), tensor.Tensor{}).Shape())
+	})
 	err := tensor.Scope(func() error {
 		tensor.Randn(1, 3, 64).To(tensor.BFloat16).Linear(tensor.Randn(2, 8, 62).To(tensor.BFloat16), tensor.Tensor{})
 		return nil

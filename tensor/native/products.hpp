@@ -131,6 +131,11 @@ bool ours(int64_t K, const Ts&... ts) {
   return sn_gemm_half_own() && K > 0 && ((ts.device().is_cpu() && ts.scalar_type() == at::kBFloat16 && lies(ts) && ts.numel() > 0) && ...);
 }
 
+// along tells whether b is a bias of w's rows that our kernels add; what else it may be, libtorch knows.
+bool along(const Tensor& b, const Tensor& w) {
+  return b.device().is_cpu() && b.scalar_type() == at::kBFloat16 && b.dim() == 1 && b.size(0) == w.size(0) && b.is_contiguous();
+}
+
 sn::bf16* bits(const Tensor& t) { return static_cast<sn::bf16*>(t.data_ptr()); }
 
 }  // namespace
@@ -140,7 +145,7 @@ namespace sn {
 // y [N, out] = x [N, in] W^T, W [out, in], plus b [out] unless it is absent.
 inline void map_into(Tensor& y, const Tensor& x, const Tensor& w, const Tensor& b = {}) {
   int64_t K = x.size(1);
-  if (K % 2 == 0 && ours(K, x, w, y) && (!b.defined() || (b.scalar_type() == at::kBFloat16 && b.is_contiguous())))
+  if (K % 2 == 0 && ours(K, x, w, y) && (!b.defined() || along(b, w)))
     return Products({bits(x), bits(w), bits(y), b.defined() ? bits(b) : nullptr, x.size(0), w.size(0), K, x.stride(0), w.stride(0), y.stride(0), false, false, false}).run();
   if (b.defined()) at::linear_out(y, x, w, b);
   else at::mm_out(y, x, w.t());
@@ -172,7 +177,7 @@ inline Tensor map_grad(const Tensor& dy, const Tensor& x) {
 
 // linear is map_into for x [..., in].
 inline Tensor linear(const Tensor& x, const Tensor& w, const std::optional<Tensor>& b) {
-  if (x.scalar_type() != at::kBFloat16 || !sn_gemm_half_own() || !x.is_contiguous()) return at::linear(x, w, b);
+  if (x.scalar_type() != at::kBFloat16 || !sn_gemm_half_own() || !x.is_contiguous() || x.numel() == 0 || w.numel() == 0) return at::linear(x, w, b);
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = w.size(0);
   Tensor y = at::empty(shape, x.options()), rows = y.view({-1, w.size(0)});
@@ -215,9 +220,9 @@ extern "C" char* sn_linear(sn_tensor* out, sn_tensor x, sn_tensor w, sn_tensor b
     const Tensor &X = sn::ref(x), &W = sn::ref(w);
     std::optional<Tensor> bias;
     if (b) bias = sn::ref(b);
-    bool own = sn_gemm_half_own() && X.dim() > 0 && X.numel() > 0 && W.dim() == 2 && W.is_contiguous() && X.size(-1) == W.size(1) && sn::fused(X, W) &&
+    bool own = sn_gemm_half_own() && X.dim() > 0 && X.numel() > 0 && W.dim() == 2 && W.numel() > 0 && W.is_contiguous() && X.size(-1) == W.size(1) && sn::fused(X, W) &&
                X.scalar_type() == at::kBFloat16;
-    if (own && bias) own = bias->scalar_type() == at::kBFloat16 && bias->is_contiguous() && bias->numel() == W.size(0);
+    if (own && bias) own = along(*bias, W);
     *out = sn::own(own ? Linear::apply(X, W, bias) : at::linear(X, W, bias));
   });
 }
