@@ -96,10 +96,11 @@ static void panel_product(float* y, int64_t ldy, const T* x, int64_t ldx, int64_
 }
 
 // Lays `width` rows of w, K long, into a panel; zeros stand for those that it has room for beyond. A few columns at a time are
-// turned in the nearest cache, so that rows are read and the panel is written in whole lines.
+// turned in the nearest cache, so that rows are read and the panel is written in whole lines. Where Terms are pairs,
+// product_kernels.h has its own.
 template <class T>
 static void lay_panel(T* to, const T* w, int64_t K, int64_t width) {
-  constexpr int64_t C = Term<T>::columns, block = 16;
+  constexpr int64_t block = 16;
   T near[block][panel_width] = {};
   for (int64_t from = 0; from < K; from += block) {
     int64_t n = K - from < block ? K - from : block;
@@ -108,7 +109,7 @@ static void lay_panel(T* to, const T* w, int64_t K, int64_t width) {
       for (int64_t k = 0; k < n; k++) near[k][r] = w[r * K + from + k];
     }
     for (int64_t k = 0; k < n; k++)
-      for (int64_t r = 0; r < panel_width; r++) to[((from + k) / C * panel_width + r) * C + (from + k) % C] = near[k][r];
+      for (int64_t r = 0; r < panel_width; r++) to[(from + k) * panel_width + r] = near[k][r];
   }
 }
 

@@ -42,6 +42,12 @@ static void lay_rows(bf16* to, const bf16* w, int64_t ld, int64_t K, int64_t wid
   }
 }
 
+static_assert(product_columns == panel_width, "decoding's panels are laid likewise");
+template <>
+void lay_panel<bf16>(bf16* to, const bf16* w, int64_t K, int64_t width) {
+  lay_rows(to, w, K, K, width);
+}
+
 // Lays `width` columns of w into a panel that is W wide, K rows of each; a zero row makes an odd number even.
 template <int W>
 static inline void lay_columns(bf16* to, const bf16* w, int64_t ld, int64_t K, int64_t width) {
