@@ -6,22 +6,35 @@ package tensor
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"salsa/internal/fault"
 	"salsa/tensor/native"
 )
 
-// The kernels of matrix products on the CPU. Those of fp32 are exact to fp32: neither ever computes in a shorter type. Those
-// of bf16 sum in fp32; ours do so in the order of the columns, whatever the number of rows and threads.
+// The kernels of matrix products on the CPU. Those of fp32 are exact to fp32: none ever computes in a shorter type. Those of
+// bf16 sum in fp32. Ours, in either, add up in the order of the columns, whatever the number of rows and threads.
 const (
-	GEMMMKL         = "mkl"           // fp32: what MKL takes by itself: AVX2 where the processor is not Intel's
-	GEMMAVX512      = "mkl-avx512"    // fp32: MKL's AVX-512 kernels, whoever made the processor; the default where it can run them
-	GEMMLibtorch    = "bf16-libtorch" // bf16: what libtorch takes, mostly oneDNN
-	GEMMBF16AVX512  = "bf16-avx512"   // bf16: ours, with AVX512_BF16; the default where the processor has it and no matrix unit (AMX)
-	gemmNamesOfFP32 = GEMMMKL + ", " + GEMMAVX512
-	gemmNamesOfBF16 = GEMMLibtorch + ", " + GEMMBF16AVX512
+	GEMMMKL        = "mkl"           // fp32: what MKL takes by itself: AVX2 where the processor is not Intel's
+	GEMMAVX512     = "mkl-avx512"    // fp32: MKL's AVX-512 kernels, whoever made the processor; the default where it can run them
+	GEMMFP32AVX2   = "fp32-avx2"     // fp32: ours; the default where the processor has AVX2, no AVX-512, and is not Intel's
+	GEMMLibtorch   = "bf16-libtorch" // bf16: what libtorch takes: oneDNN, or plain loops where the processor has no AVX-512
+	GEMMBF16AVX512 = "bf16-avx512"   // bf16: ours, with AVX512_BF16; the default where the processor has it and no matrix unit (AMX)
+	GEMMBF16AVX2   = "bf16-avx2"     // bf16: ours, in floats; the default where the processor has AVX2 and no AVX-512
 )
+
+// The names that ChooseGEMM takes.
+var (
+	gemmNamesOfFP32 = []string{GEMMMKL, GEMMAVX512, GEMMFP32AVX2}
+	gemmNamesOfBF16 = []string{GEMMLibtorch, GEMMBF16AVX512, GEMMBF16AVX2}
+)
+
+// ownGEMM are our kernels, by the type and the bits of their vectors.
+var ownGEMM = map[bool]map[int]string{false: {256: GEMMFP32AVX2}, true: {256: GEMMBF16AVX2, 512: GEMMBF16AVX512}}
+
+// gemmNeeds is what a processor must have for the kernels of a name.
+var gemmNeeds = map[string]string{GEMMAVX512: "AVX-512", GEMMBF16AVX512: "AVX512_BF16", GEMMFP32AVX2: "AVX2 and no AVX-512", GEMMBF16AVX2: "AVX2 and no AVX-512"}
 
 // GEMMVariable is the environment variable that chooses the kernels of a process: a name for fp32, for bf16, or one for each
 // with a comma between them.
@@ -29,46 +42,56 @@ const GEMMVariable = "SALSA_GEMM"
 
 // GEMM returns the kernels of this process for fp32.
 func GEMM() string {
-	if native.GEMMWide() {
+	switch {
+	case native.OwnGEMM(false):
+		return ownGEMM[false][native.OwnGEMMBits(false)]
+	case native.GEMMWide():
 		return GEMMAVX512
+	default:
+		return GEMMMKL
 	}
-	return GEMMMKL
 }
 
 // HalfGEMM returns the kernels of this process for bf16.
 func HalfGEMM() string {
-	if native.HalfGEMMOwn() {
-		return GEMMBF16AVX512
+	if native.OwnGEMM(true) {
+		return ownGEMM[true][native.OwnGEMMBits(true)]
 	}
 	return GEMMLibtorch
 }
 
 // ChooseGEMM sets the kernels of this process for fp32 or for bf16, by name. It fails if the processor lacks the
-// instructions, or if fp32 products were computed by other kernels already: MKL chooses once.
+// instructions, or if MKL computed products by other kernels already: it chooses once.
 func ChooseGEMM(name string) error {
-	switch {
-	case name == GEMMLibtorch:
-		native.ChooseHalfGEMM(native.HalfLibtorch)
-		return nil
-	case name == GEMMBF16AVX512 && !native.HasHalfGEMM():
-		return fmt.Errorf("%s needs a processor with AVX512_BF16", name)
-	case name == GEMMBF16AVX512:
-		native.ChooseHalfGEMM(native.HalfOwn)
-		return nil
+	half := slices.Contains(gemmNamesOfBF16, name)
+	if !half && !slices.Contains(gemmNamesOfFP32, name) {
+		return fmt.Errorf("%q is not one of %s, %s", name, strings.Join(gemmNamesOfFP32, ", "), strings.Join(gemmNamesOfBF16, ", "))
 	}
-	choice := map[string]int{GEMMMKL: native.GEMMMKL, GEMMAVX512: native.GEMMAVX512}[name]
-	switch {
-	case choice == 0:
-		return fmt.Errorf("%q is not one of %s, %s", name, gemmNamesOfFP32, gemmNamesOfBF16)
-	case choice == native.GEMMAVX512 && !native.HasAVX512():
-		return fmt.Errorf("%s needs a processor with AVX-512", name)
-	case GEMM() == name:
+	switch wide := name == GEMMAVX512; {
+	case name == ownGEMM[half][native.OwnGEMMBits(half)]:
+		native.ChooseOwnGEMM(half, native.OwnAll)
 		return nil
-	case native.GEMMAsked():
-		return fmt.Errorf("matrix products have been computed by %s already", GEMM())
+	case wide && !native.HasAVX512(), !wide && gemmNeeds[name] != "":
+		return fmt.Errorf("%s needs a processor with %s", name, gemmNeeds[name])
+	case !half && wide != native.GEMMWide() && native.GEMMAsked():
+		return fmt.Errorf("matrix products have been computed by %s already", map[bool]string{false: GEMMMKL, true: GEMMAVX512}[native.GEMMWide()])
+	case !half:
+		native.ChooseGEMM(map[bool]int{false: native.GEMMMKL, true: native.GEMMAVX512}[wide])
 	}
-	native.ChooseGEMM(choice)
+	native.ChooseOwnGEMM(half, native.OwnNone)
 	return nil
+}
+
+// AskedGEMM returns the kernels that SALSA_GEMM asks for, in fp32 and bf16; empty where it says nothing of a type.
+func AskedGEMM() (f32, half string) {
+	for name := range strings.SplitSeq(os.Getenv(GEMMVariable), ",") {
+		if name = strings.TrimSpace(name); slices.Contains(gemmNamesOfBF16, name) {
+			half = name
+		} else {
+			f32 = name
+		}
+	}
+	return f32, half
 }
 
 // gemmFromEnvironment follows SALSA_GEMM where it is set.
@@ -80,7 +103,7 @@ func gemmFromEnvironment() error {
 	for name := range strings.SplitSeq(names, ",") {
 		if err := ChooseGEMM(strings.TrimSpace(name)); err != nil {
 			return fault.Inputf("%s: %w; unset it, or set it to one of %s for fp32, to one of %s for bf16, or to both with a comma",
-				GEMMVariable, err, gemmNamesOfFP32, gemmNamesOfBF16)
+				GEMMVariable, err, strings.Join(gemmNamesOfFP32, ", "), strings.Join(gemmNamesOfBF16, ", "))
 		}
 	}
 	return nil

@@ -27,7 +27,8 @@ type Base struct {
 	Quiet   bool   `yaml:"quiet" help:"no progress on standard error" hash:"-"`
 	Profile string `yaml:"profile" arg:"DIR" help:"write where the time goes into this folder, such as OUT/profile: phases.md, phases.json, timeline.json for ui.perfetto.dev, and Go's cpu.pprof, heap.pprof and trace.out" hash:"-"`
 
-	half     string         // the kernels of bf16 products that a resumed run began with; empty: this process's
+	gemm     string         // the kernels of fp32 products that a resumed run began with; empty: this process's
+	half     string         // and those of bf16
 	measured map[string]any // encoded rows of the data that plans have read, while several are made of one run; nil: none is
 }
 
@@ -71,12 +72,11 @@ func compute(b *Base, fn func(opt models.Options) error) error {
 			defer tensor.SetThreads(tensor.Threads()) // a later stage of this process has its own
 			tensor.SetThreads(b.Threads)
 		}
-		if b.half != "" {
-			defer func(before string) { err = errors.Join(err, tensor.ChooseGEMM(before)) }(tensor.HalfGEMM())
-			if err := tensor.ChooseGEMM(b.half); err != nil {
-				return err
-			}
+		restore, err := chooseKernels(b)
+		if err != nil {
+			return err
 		}
+		defer func() { err = errors.Join(err, restore()) }()
 		return fn(models.Options{DType: dtype, Device: dev})
 	})
 }

@@ -33,7 +33,7 @@ type kernels struct {
 
 // writeKernels says in a run folder what this process computes with.
 func writeKernels(path string, b *Base) error {
-	raw, err := json.Marshal(kernels{GEMM: tensor.GEMM(), Half: cmp.Or(b.half, tensor.HalfGEMM()), Threads: threads(b)})
+	raw, err := json.Marshal(kernels{GEMM: cmp.Or(b.gemm, tensor.GEMM()), Half: cmp.Or(b.half, tensor.HalfGEMM()), Threads: threads(b)})
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func tellOfThreads(opts any) {
 
 // sameKernels makes this process compute with the kernels and, unless --threads says otherwise, the threads of a run
 // folder's file, or refuses. Without the file, which a new run does not have yet, everything stays.
-func sameKernels(path string, b *Base) (err error) {
+func sameKernels(path string, b *Base) error {
 	raw, err := os.ReadFile(path)
 	if os.IsNotExist(err) {
 		return nil
@@ -75,15 +75,41 @@ func sameKernels(path string, b *Base) (err error) {
 	if err := json.Unmarshal(raw, &k); err != nil {
 		return fault.Inputf("%s: %w; remove the file to resume with %s", path, err, tensor.GEMM())
 	}
-	b.half = cmp.Or(k.Half, tensor.GEMMLibtorch)
-	defer func(before string) { err = errors.Join(err, tensor.ChooseGEMM(before)) }(tensor.HalfGEMM()) // until the job computes
-	for _, name := range []string{k.GEMM, b.half} {
-		if err := tensor.ChooseGEMM(name); err != nil {
-			return fault.Inputf("%s: the run was started with matrix products by %s, and here %w; resume it where they are, or use another --out", path, name, err)
-		}
+	b.gemm, b.half = k.GEMM, cmp.Or(k.Half, tensor.GEMMLibtorch)
+	f32, half := tensor.AskedGEMM()
+	if f32 != "" && f32 != b.gemm || half != "" && half != b.half {
+		return fault.Inputf("%s: the run was started with matrix products by %s and %s, and %s asks for others; unset it, or use another --out", path, b.gemm, b.half, tensor.GEMMVariable)
+	}
+	restore, err := chooseKernels(b) // a look ahead; the job chooses when it computes
+	if err != nil {
+		return fault.Inputf("%s: the run was started with matrix products by %s and %s, and here %w; resume it where they are, or use another --out", path, b.gemm, b.half, err)
+	}
+	if err := restore(); err != nil {
+		return err
 	}
 	b.Threads = sameThreads(path, k.Threads, b)
 	return nil
+}
+
+// chooseKernels makes this process compute with the kernels that a resumed run began with, until restore. What MKL has chosen
+// by then it keeps, and with it the process.
+func chooseKernels(b *Base) (restore func() error, err error) {
+	f32, half := tensor.GEMM(), tensor.HalfGEMM()
+	restore = func() error {
+		if err := tensor.ChooseGEMM(f32); err != nil && tensor.GEMM() != cmp.Or(b.gemm, f32) {
+			return err
+		}
+		return tensor.ChooseGEMM(half)
+	}
+	for _, name := range []string{b.gemm, b.half} {
+		if name == "" {
+			continue
+		}
+		if err := tensor.ChooseGEMM(name); err != nil {
+			return nil, errors.Join(err, restore())
+		}
+	}
+	return restore, nil
 }
 
 // sameThreads returns --threads for a run that began with so many, and says when the run will not end with the bytes of

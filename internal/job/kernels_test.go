@@ -30,16 +30,56 @@ func TestARunKeepsItsKernels(t *testing.T) {
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"gemm":"`+tensor.GEMM()+`","gemm_bf16":"`+tensor.HalfGEMM()+`","threads":`+strconv.Itoa(tensor.Threads())+`}`, string(raw))
 
-	other := map[string]string{tensor.GEMMMKL: tensor.GEMMAVX512, tensor.GEMMAVX512: tensor.GEMMMKL}[tensor.GEMM()]
+	lacking := tensor.GEMMFP32AVX2 // MKL's are chosen once, ours need their processor
+	if tensor.GEMM() == lacking {
+		lacking = tensor.GEMMAVX512
+	}
 	for content, says := range map[string]string{
-		`{"gemm":"` + other + `"}`: "the run was started with matrix products by " + other,
-		`{"gemm":"abacus"}`:        `"abacus" is not one of mkl, mkl-avx512`,
-		`{`:                        "remove the file to resume",
+		`{"gemm":"` + lacking + `"}`: "the run was started with matrix products by " + lacking,
+		`{"gemm":"abacus"}`:          `"abacus" is not one of mkl, mkl-avx512`,
+		`{`:                          "remove the file to resume",
 	} {
+		before := tensor.GEMM()
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
-		err := sameKernels(path, b)
+		err := sameKernels(path, &Base{Quiet: true})
 		require.ErrorContains(t, err, says)
 		assert.Equal(t, fault.ExitInput, fault.ExitCode(err))
+		assert.Equal(t, before, tensor.GEMM())
+	}
+}
+
+// A variable that asks for other kernels than the run's is refused rather than overruled.
+func TestAResumedRunRefusesOtherKernels(t *testing.T) {
+	path, b := filepath.Join(t.TempDir(), kernelsFile), &Base{Quiet: true}
+	require.NoError(t, writeKernels(path, b))
+	for asked, refused := range map[string]bool{tensor.GEMM(): false, tensor.GEMM() + ", " + tensor.HalfGEMM(): false, tensor.HalfGEMM(): false, "mkl-avx2": true, tensor.GEMM() + ",bf16-none": true} {
+		t.Setenv(tensor.GEMMVariable, asked)
+		err := sameKernels(path, b)
+		assert.Equal(t, refused, err != nil, asked)
+		if refused {
+			assert.ErrorContains(t, err, tensor.GEMMVariable+" asks for others")
+			assert.Equal(t, fault.ExitInput, fault.ExitCode(err))
+		}
+	}
+}
+
+// The kernels of fp32 are those of the run as well, for its job alone, where the process can still choose.
+func TestARunKeepsItsKernelsOfFP32(t *testing.T) {
+	path, whole := filepath.Join(t.TempDir(), kernelsFile), tensor.GEMM()
+	for _, name := range []string{whole, tensor.GEMMMKL} {
+		if err := tensor.ChooseGEMM(name); err != nil {
+			continue // MKL has chosen its other ones
+		}
+		require.NoError(t, tensor.ChooseGEMM(whole))
+		require.NoError(t, os.WriteFile(path, []byte(`{"gemm":"`+name+`"}`), 0o644))
+		b := &Base{Quiet: true, Device: "cpu", DType: "float32"}
+		require.NoError(t, sameKernels(path, b))
+		assert.Equal(t, whole, tensor.GEMM(), "before the job")
+		require.NoError(t, compute(b, func(models.Options) error {
+			assert.Equal(t, name, tensor.GEMM())
+			return nil
+		}))
+		assert.Equal(t, whole, tensor.GEMM(), "behind it")
 	}
 }
 

@@ -21,7 +21,7 @@ const processBytes = 150 << 20
 // halfBytes is what comes to it on the CPU with the first product in half precision, as measured: oneDNN's code and the kernels
 // that it writes, or each thread's panels of our own products. Vocabulary and width make no difference.
 func halfBytes() int64 {
-	if tensor.HalfGEMM() == tensor.GEMMBF16AVX512 {
+	if tensor.HalfGEMM() != tensor.GEMMLibtorch {
 		return int64(tensor.Threads()) << 20
 	}
 	return 48 << 20

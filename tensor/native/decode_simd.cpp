@@ -28,6 +28,7 @@ namespace avx2 {
 #include "panel_kernels.h"
 #include "draw_kernels.h"
 #include "attention_kernels.h"
+#include "product_kernels.h"
 #undef VL
 }  // namespace avx2
 #pragma GCC pop_options
@@ -69,11 +70,12 @@ struct Set {
   DrawKernels draw;
   AttentionKernels<float> attention_f32;
   AttentionKernels<bf16> attention_half;
-  ProductKernels products;
+  ProductKernels<float> products_f32;
+  ProductKernels<bf16> products_half;
 };
 
-#define SN_SET(NAME, PRODUCTS) \
-  Set{NAME::kernels<float>(), NAME::kernels<bf16>(), NAME::draw_kernels(), NAME::attention_kernels<float>(), NAME::attention_kernels<bf16>(), PRODUCTS}
+#define SN_SET(NAME, ...) \
+  Set{NAME::kernels<float>(), NAME::kernels<bf16>(), NAME::draw_kernels(), NAME::attention_kernels<float>(), NAME::attention_kernels<bf16>(), __VA_ARGS__}
 
 const Set& chosen() {
   static const Set set = [] {
@@ -82,12 +84,12 @@ const Set& chosen() {
     bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                 __builtin_cpu_supports("avx512dq");
     if (wide && __builtin_cpu_supports("avx512bf16"))
-      return SN_SET(avx512_bf16, avx512_bf16::product_kernels());
-    if (wide) return SN_SET(avx512, {});
+      return SN_SET(avx512_bf16, {}, avx512_bf16::product_kernels<bf16>());
+    if (wide) return SN_SET(avx512, {}, {});
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-      return SN_SET(avx2, {});
+      return SN_SET(avx2, avx2::product_kernels<float>(), avx2::product_kernels<bf16>());
 #endif
-    return SN_SET(base, {});
+    return SN_SET(base, {}, {});
   }();
   return set;
 }
@@ -112,7 +114,14 @@ const AttentionKernels<bf16>& attention_kernels<bf16>() {
   return chosen().attention_half;
 }
 
-const ProductKernels& product_kernels() { return chosen().products; }
+template <>
+const ProductKernels<float>& product_kernels<float>() {
+  return chosen().products_f32;
+}
+template <>
+const ProductKernels<bf16>& product_kernels<bf16>() {
+  return chosen().products_half;
+}
 
 float to_float(float x) { return x; }
 float to_float(bf16 x) { return base::widen(x); }

@@ -78,30 +78,36 @@ template <class T>
 const AttentionKernels<T>& attention_kernels();
 
 // ProductSweep is some rows of a product's left operand against panels of the right one, over a range of the terms of each
-// sum; see product_kernels.h. Pair p of row r of tile t lies at a + t·tile + r·row + p·term.
+// sum; see product_kernels.h. Unit u of row r of tile t lies at a + t·tile + r·row + u·unit, in bytes.
+template <class T>
 struct ProductSweep {
-  const bf16* a;
-  int64_t row, term, tile, rows;
-  const bf16* b;  // panels, `pairs` long each
-  int64_t pairs, columns;
-  bf16* y;
+  const char* a;
+  int64_t row, unit, tile, rows;
+  const void* b;  // panels, `units` long each
+  int64_t units, columns;
+  T* y;
   int64_t ldy;
-  const bf16* bias;  // of the columns, or null
+  const T* bias;     // of the columns, or null
   bool add;          // to what y holds
   float* sums;       // of the tiles, where there are several ranges
   bool first, last;  // range
 };
 
-// ProductKernels are null where the processor has no instructions for them. lay_rows lays one panel of rows, lay_columns and
-// lay_left panels of columns that lie side by side, `panel` elements apart.
+// ProductKernels are null where the set has none. lay_rows lays one panel of rows, lay_columns and lay_left panels of columns
+// that lie side by side, `panel` bytes apart, and lay_left_rows, null where the left operand's rows are read as they lie, all of
+// those rows, one behind the other.
+template <class T>
 struct ProductKernels {
-  void (*sweep)(const ProductSweep& s);
-  void (*lay_rows)(bf16* to, const bf16* w, int64_t ld, int64_t K, int64_t width);
-  void (*lay_columns)(bf16* to, int64_t panel, const bf16* w, int64_t ld, int64_t K, int64_t columns);
-  void (*lay_left)(bf16* to, int64_t panel, const bf16* w, int64_t ld, int64_t K, int64_t columns);
+  void (*sweep)(const ProductSweep<T>& s);
+  void (*lay_rows)(void* to, const T* w, int64_t ld, int64_t K, int64_t width);
+  void (*lay_columns)(void* to, int64_t panel, const T* w, int64_t ld, int64_t K, int64_t columns);
+  void (*lay_left)(void* to, int64_t panel, const T* w, int64_t ld, int64_t K, int64_t columns);
+  void (*lay_left_rows)(void* to, const T* w, int64_t ld, int64_t K, int64_t rows);
   int64_t rows, columns;  // of a tile
+  int64_t terms, range;   // of a unit, which takes 4 bytes; units that a sum takes at a time
 };
-const ProductKernels& product_kernels();
+template <class T>
+const ProductKernels<T>& product_kernels();
 
 // Narrowing and widening outside the kernels.
 float to_float(float x);

@@ -152,6 +152,6 @@ extern "C" char* sn_gated_linear(sn_tensor* out, sn_tensor gate, sn_tensor up, s
     if (b) bias = sn::ref(b);
     TORCH_CHECK(g.sizes() == u.sizes() && g.dim() > 0 && W.dim() == 2 && g.size(-1) == W.size(1), "want gate and up [..., in], w [out, in]");
     if (sn::fused(g, u, W) && act != GELU) *out = sn::own(GatedLinear::apply(g, u, W, bias, int64_t(act)));
-    else *out = sn::own(at::linear(gate_of(g, u, act), W, bias));
+    else *out = sn::own(linear_of(gate_of(g, u, act), W, bias));
   });
 }

@@ -1,4 +1,4 @@
-// Which kernels compute matrix products on the CPU: of MKL's in fp32, and in bf16 libtorch's or ours.
+// Which kernels compute matrix products on the CPU: of MKL's or ours in fp32, and in bf16 libtorch's or ours.
 //
 // MKL asks mkl_serv_intel_cpu_true, once, whether the processor is Intel's, and gives others its AVX2 kernels even
 // where they have AVX-512. The answer here replaces that of libtorch_cpu: symbols of the program come first. Kernels
@@ -47,7 +47,7 @@ bool amx() {
 #endif
 }
 
-std::atomic<int> half{0};  // 0 by the processor, 1 libtorch's, 2 ours
+std::atomic<int> own[2] = {0, 0};  // of fp32 and of bf16: 0 by the processor, 1 libtorch's, 2 ours
 
 bool wide() { return avx512() && choice != 1; }
 
@@ -65,11 +65,17 @@ int sn_gemm_wide(void) { return wide(); }
 int sn_gemm_avx512(void) { return avx512(); }
 void sn_gemm_choose(int c) { choice = c; }
 
-int sn_gemm_half_has(void) { return sn::product_kernels().sweep != nullptr; }
-int sn_gemm_half_own(void) {
-  static const bool best = sn_gemm_half_has() && !amx();
-  return half == 0 ? best : half == 2;
+int sn_gemm_own_has(int half) {
+  if (half ? !sn::product_kernels<sn::bf16>().sweep : !sn::product_kernels<float>().sweep) return 0;
+  return avx512() ? 512 : 256;
 }
-void sn_gemm_half_choose(int c) { half = c; }
+
+// Ours are best where libtorch has none for bf16 but plain loops, or where MKL is at two thirds of an AMD processor's limit.
+int sn_gemm_own(int half) {
+  static const bool best[2] = {sn_gemm_own_has(0) && !intel(), sn_gemm_own_has(1) && !amx()};
+  half = half != 0;
+  return own[half] == 0 ? best[half] : own[half] == 2;
+}
+void sn_gemm_own_choose(int half, int c) { own[half != 0] = c; }
 
 }  // extern "C"

@@ -152,20 +152,21 @@ func GEMMWide() bool { return C.sn_gemm_wide() != 0 }
 // HasAVX512 tells whether the processor has the instructions that they need.
 func HasAVX512() bool { return C.sn_gemm_avx512() != 0 }
 
-// ChooseHalfGEMM sets the kernels of products in bf16: GEMMAuto, HalfLibtorch or HalfOwn.
-func ChooseHalfGEMM(choice int) { C.sn_gemm_half_choose(C.int(choice)) }
-
-// Kernels of products in bf16, for ChooseHalfGEMM.
+// Whose kernels compute products, for ChooseOwnGEMM.
 const (
-	HalfLibtorch = iota + 1
-	HalfOwn
+	OwnAuto = iota // ours where they are best on the processor
+	OwnNone        // libtorch's
+	OwnAll
 )
 
-// HalfGEMMOwn tells whether our kernels compute products in bf16.
-func HalfGEMMOwn() bool { return C.sn_gemm_half_own() != 0 }
+// ChooseOwnGEMM sets whose kernels compute products in bf16, if half, or in fp32: OwnAuto, OwnNone or OwnAll.
+func ChooseOwnGEMM(half bool, choice int) { C.sn_gemm_own_choose(flag(half), C.int(choice)) }
 
-// HasHalfGEMM tells whether the processor has the instructions that they need.
-func HasHalfGEMM() bool { return C.sn_gemm_half_has() != 0 }
+// OwnGEMM tells whether our kernels compute products in bf16, if half, or in fp32.
+func OwnGEMM(half bool) bool { return C.sn_gemm_own(flag(half)) != 0 }
+
+// OwnGEMMBits is how wide the vectors of those kernels are, 256 or 512 bits, and 0 where the processor has no instructions for them.
+func OwnGEMMBits(half bool) int { return int(C.sn_gemm_own_has(flag(half))) }
 
 // Memory returns the bytes of large CPU buffers that are in use and held, and the most that was in use.
 func Memory() (used, held, most int64) {

@@ -55,9 +55,9 @@ int sn_gemm_asked(void);   // MKL has chosen: sn_gemm_choose comes too late
 int sn_gemm_wide(void);    // products use the AVX-512 kernels
 int sn_gemm_avx512(void);  // the processor has the instructions for them
 void sn_gemm_choose(int choice);
-int sn_gemm_half_has(void);  // the processor has the instructions for our products in bf16
-int sn_gemm_half_own(void);  // they are used
-void sn_gemm_half_choose(int choice);  // 0 by the processor, 1 libtorch's, 2 ours
+int sn_gemm_own_has(int half);  // bits of the vectors of our products in bf16 or fp32, or 0 where the processor has no instructions for them
+int sn_gemm_own(int half);      // they are used
+void sn_gemm_own_choose(int half, int choice);  // 0 by the processor, 1 libtorch's, 2 ours
 
 // products.hpp: a linear map; b may be null
 char* sn_linear(sn_tensor* out, sn_tensor x, sn_tensor w, sn_tensor b);

@@ -1,9 +1,10 @@
-// The three products of a linear map: forward, and the gradients of its input and of its weight. In bf16 by kernels of our
-// own where the processor has the instructions (product_kernels.h), else by libtorch.
+// The three products of a linear map: forward, and the gradients of its input and of its weight. By kernels of our own where
+// they are chosen for the type (gemm.cpp, product_kernels.h), else by libtorch.
 #pragma once
 #include "common.h"
 #include "decode_simd.h"
 #include "function.h"
+#include "native.h"
 #include "simd.h"
 #include "team.h"
 
@@ -11,22 +12,33 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
+#include <unistd.h>
 
 namespace {
 
-// Product is y [M, N] = the sum over K of a and b: in bf16, rows of a and of b forward; rows of a and columns of b for an
-// input's gradient; columns of both for a weight's.
+// Product is y [M, N] = the sum over K of a and b: rows of a and of b forward; rows of a and columns of b for an input's
+// gradient; columns of both for a weight's.
+template <class T>
 struct Product {
-  const sn::bf16 *a, *b;
-  sn::bf16* y;
-  const sn::bf16* bias;
+  const T *a, *b;
+  T* y;
+  const T* bias;
   int64_t M, N, K, lda, ldb, ldy;
   bool a_columns, b_columns, add;
 };
 
-// Blocks: of each sum, what of the right operand stays in a core's second-level cache, of the left one what is laid out at a
-// time, and the rows for which partial sums are kept.
-constexpr int64_t product_terms = 2048, product_panel_bytes = 512 << 10, product_left_bytes = 8 << 20, product_most_rows = 3072;
+// Blocks: of the left operand what is laid out at a time, and the rows for which partial sums are kept.
+constexpr int64_t product_left_bytes = 8 << 20, product_most_rows = 3072;
+
+// product_panel_bytes is what of the right operand stays in a core's second-level cache: half of it.
+int64_t product_panel_bytes() {
+#ifdef _SC_LEVEL2_CACHE_SIZE
+  static const int64_t half = sysconf(_SC_LEVEL2_CACHE_SIZE) / 2;
+#else
+  constexpr int64_t half = 0;
+#endif
+  return half > 0 ? std::clamp<int64_t>(half, 128 << 10, 512 << 10) : 256 << 10;
+}
 
 // Scratch is a thread's own memory, kept so that it stays in its cache.
 struct Scratch {
@@ -42,8 +54,8 @@ struct Scratch {
       TORCH_CHECK(p = aligned_alloc(4096, n), "no memory for ", n, " bytes");
       bytes = n;
     }
-    template <class T>
-    T* get() { return static_cast<T*>(p); }
+    template <class U>
+    U* get() { return static_cast<U*>(p); }
   } panels, sums;
 
   static Scratch& of_thread(int64_t panel_bytes, int64_t sum_bytes) {
@@ -55,24 +67,25 @@ struct Scratch {
 };
 
 // Products computes one Product on all threads. Each takes panels of the right operand, lays them out for itself, and goes
-// through the rows of the left one.
+// through the rows of the left one. Where that has to be laid out as well, all do it together, a stripe of rows at a time.
+template <class T>
 class Products {
  public:
-  explicit Products(const Product& p) : p_(p), k_(sn::product_kernels()) {
-    pairs_ = (p.K + 1) / 2;
-    range_ = std::min(pairs_, product_terms / 2);
+  explicit Products(const Product<T>& p) : p_(p), k_(sn::product_kernels<T>()), laid_(p.a_columns || k_.lay_left_rows) {
+    units_ = up(p.K, k_.terms);
+    range_ = std::min(units_, k_.range);
     panels_ = up(p.N, k_.columns);
-    most_ = std::max<int64_t>(1, product_panel_bytes / (range_ * 4 * k_.columns));
-    rows_ = range_ < pairs_ ? std::min(p.M, product_most_rows) : p.M;
-    if (p.a_columns) rows_ = std::clamp(product_left_bytes / (pairs_ * 4), std::min<int64_t>(8 * k_.rows, p.M), rows_);
+    most_ = std::max<int64_t>(1, product_panel_bytes() / (range_ * 4 * k_.columns));
+    rows_ = range_ < units_ ? std::min(p.M, product_most_rows) : p.M;
+    if (laid_) rows_ = std::clamp(product_left_bytes / (units_ * 4), std::min<int64_t>(8 * k_.rows, p.M), rows_);
     rows_ = up(rows_, k_.rows) * k_.rows;
   }
 
   void run() {
-    int64_t panels = most_ * range_ * 2 * k_.columns, sums = range_ < pairs_ ? rows_ / k_.rows * most_ * k_.rows * k_.columns : 0;
+    int64_t panels = most_ * range_ * k_.columns, sums = range_ < units_ ? rows_ / k_.rows * most_ * k_.rows * k_.columns : 0;
     at::Tensor left;
-    if (p_.a_columns) left = at::empty({rows_ * pairs_ * 2}, at::TensorOptions().dtype(at::kBFloat16));
-    left_ = left.defined() ? static_cast<sn::bf16*>(left.data_ptr()) : nullptr;
+    if (laid_) left = at::empty({rows_ * units_}, at::TensorOptions().dtype(at::kFloat));
+    left_ = laid_ ? static_cast<char*>(left.data_ptr()) : nullptr;
     for (int64_t r = 0; r < p_.M; r += rows_) stripe(r, std::min(rows_, p_.M - r), panels, sums);
   }
 
@@ -81,62 +94,93 @@ class Products {
 
   // n rows of the left operand from row r on. Where there are fewer panels than threads need, each works on a part of the rows.
   void stripe(int64_t r, int64_t n, int64_t panels, int64_t sums) {
-    if (p_.a_columns) sn::parallel_for(up(n, 8 * k_.rows), 1, [&](int64_t from, int64_t to) {
-      int64_t c = from * 8 * k_.rows, e = std::min(n, to * 8 * k_.rows);
-      k_.lay_left(left_ + c * pairs_ * 2, pairs_ * 2 * k_.rows, p_.a + r + c, p_.lda, p_.K, e - c);
+    if (laid_) sn::parallel_for(up(n, 8 * k_.rows), 1, [&](int64_t from, int64_t to) {
+      int64_t c = from * 8 * k_.rows, rows = std::min(n, to * 8 * k_.rows) - c;
+      if (p_.a_columns) k_.lay_left(left_ + c * units_ * 4, units_ * 4 * k_.rows, p_.a + r + c, p_.lda, p_.K, rows);
+      else k_.lay_left_rows(left_ + c * units_ * 4, p_.a + (r + c) * p_.lda, p_.lda, p_.K, rows);
     });
     int64_t threads = at::get_num_threads(), tiles = up(n, k_.rows), parts = std::clamp<int64_t>(4 * threads / panels_, 1, tiles), each = up(tiles, parts) * k_.rows;
     sn::hand_out(threads, panels_ * parts, most_, [&](int64_t from, int64_t to) {
-      Scratch& own = Scratch::of_thread(panels * 2, sums * 4);
+      Scratch& own = Scratch::of_thread(panels * 4, sums * 4);
       for (int64_t m; from < to; from += m) {
         int64_t begin = from / panels_ * each, panel = from % panels_;
         m = std::min(to - from, panels_ - panel);
-        if (begin < n) block(r, begin, std::min(each, n - begin), panel, m, own.panels.get<sn::bf16>(), own.sums.get<float>());
+        if (begin < n) block(r, begin, std::min(each, n - begin), panel, m, own.panels.template get<char>(), own.sums.template get<float>());
       }
     });
   }
 
   // The rows `begin` and so many more of the stripe at row r, against m panels.
-  void block(int64_t r, int64_t begin, int64_t rows, int64_t panel, int64_t m, sn::bf16* panels, float* sums) {
+  void block(int64_t r, int64_t begin, int64_t rows, int64_t panel, int64_t m, char* panels, float* sums) {
     int64_t n = panel * k_.columns, columns = std::min(p_.N - n, m * k_.columns);
-    sn::ProductSweep s{};
+    sn::ProductSweep<T> s{};
     s.rows = rows, s.columns = columns, s.b = panels, s.sums = sums, s.add = p_.add;
     s.y = p_.y + (r + begin) * p_.ldy + n, s.ldy = p_.ldy, s.bias = p_.bias ? p_.bias + n : nullptr;
-    if (p_.a_columns) s.row = 2, s.term = 2 * k_.rows, s.tile = pairs_ * s.term;
-    else s.row = p_.lda, s.term = 2, s.tile = k_.rows * p_.lda;
-    for (int64_t from = 0; from < pairs_; from += range_) {
-      s.pairs = std::min(range_, pairs_ - from), s.first = from == 0, s.last = from + s.pairs == pairs_;
-      int64_t k = 2 * from, terms = std::min(p_.K - k, 2 * s.pairs), size = s.pairs * 2 * k_.columns;
+    s.row = p_.a_columns ? 4 : laid_ ? units_ * 4 : p_.lda * int64_t(sizeof(T));
+    s.unit = p_.a_columns ? 4 * k_.rows : 4;
+    s.tile = p_.a_columns ? units_ * s.unit : k_.rows * s.row;
+    const char* a = laid_ ? left_ : reinterpret_cast<const char*>(p_.a + r * p_.lda);
+    for (int64_t from = 0; from < units_; from += range_) {
+      s.units = std::min(range_, units_ - from), s.first = from == 0, s.last = from + s.units == units_;
+      int64_t k = from * k_.terms, terms = std::min(p_.K - k, s.units * k_.terms), size = s.units * 4 * k_.columns;
       if (p_.b_columns) k_.lay_columns(panels, size, p_.b + k * p_.ldb + n, p_.ldb, terms, columns);
       else
         for (int64_t c = 0; c < columns; c += k_.columns)
           k_.lay_rows(panels + c / k_.columns * size, p_.b + (n + c) * p_.ldb + k, p_.ldb, terms, std::min(k_.columns, columns - c));
-      s.a = (p_.a_columns ? left_ : p_.a + r * p_.lda) + begin / k_.rows * s.tile + from * s.term;
+      s.a = a + begin / k_.rows * s.tile + from * s.unit;
       k_.sweep(s);
     }
   }
 
-  const Product p_;
-  const sn::ProductKernels& k_;
-  int64_t pairs_, range_, panels_, most_, rows_;
-  sn::bf16* left_ = nullptr;
+  const Product<T> p_;
+  const sn::ProductKernels<T>& k_;
+  const bool laid_;  // the left operand
+  int64_t units_, range_, panels_, most_, rows_;
+  char* left_ = nullptr;
 };
 
 // lies tells whether the rows of a matrix lie one behind the other, each in one piece.
 bool lies(const Tensor& t) { return t.dim() == 2 && t.stride(1) == 1 && t.stride(0) >= t.size(1); }
 
-// ours tells whether our kernels compute a product of these: sums over rows (K columns each) need pairs.
-template <class... Ts>
-bool ours(int64_t K, const Ts&... ts) {
-  return sn_gemm_half_own() && K > 0 && ((ts.device().is_cpu() && ts.scalar_type() == at::kBFloat16 && lies(ts) && ts.numel() > 0) && ...);
+// chosen tells whether our kernels compute products of t's type.
+bool chosen(const Tensor& t) {
+  bool half = t.scalar_type() == at::kBFloat16;
+  return t.device().is_cpu() && (half || t.scalar_type() == at::kFloat) && sn_gemm_own(half);
+}
+
+// whole tells whether K terms are so many units: rows cannot be filled up where they lie.
+bool whole(const Tensor& t, int64_t K) {
+  return K % (t.scalar_type() == at::kFloat ? sn::product_kernels<float>().terms : sn::product_kernels<sn::bf16>().terms) == 0;
 }
 
 // along tells whether b is a bias of w's rows that our kernels add; what else it may be, libtorch knows.
 bool along(const Tensor& b, const Tensor& w) {
-  return b.device().is_cpu() && b.scalar_type() == at::kBFloat16 && b.dim() == 1 && b.size(0) == w.size(0) && b.is_contiguous();
+  return b.device().is_cpu() && b.scalar_type() == w.scalar_type() && b.dim() == 1 && b.size(0) == w.size(0) && b.is_contiguous();
 }
 
-sn::bf16* bits(const Tensor& t) { return static_cast<sn::bf16*>(t.data_ptr()); }
+// Over says what of an operand a sum goes over.
+enum class Over { rows, columns };
+
+// product computes y, or adds to it, if our kernels can: sums over the columns of rows, or over the rows, of a and b.
+bool product(Tensor& y, const Tensor& a, Over over_a, const Tensor& b, Over over_b, const Tensor& bias, bool add) {
+  bool a_columns = over_a == Over::rows, b_columns = over_b == Over::rows;
+  int64_t K = a.size(a_columns ? 0 : 1);
+  auto fits = [&](const Tensor& t) { return t.scalar_type() == y.scalar_type() && t.device().is_cpu() && lies(t) && t.numel() > 0; };
+  if (!chosen(y) || !fits(y) || !fits(a) || !fits(b) || (!(a_columns && b_columns) && !whole(y, K))) return false;
+  if (bias.defined() && !along(bias, b)) return false;
+  auto run = [&](auto* of) {
+    using T = std::remove_pointer_t<decltype(of)>;
+    auto at = [](const Tensor& t) { return t.defined() ? static_cast<T*>(t.data_ptr()) : nullptr; };
+    Product<T> p{};
+    p.a = at(a), p.b = at(b), p.y = at(y), p.bias = at(bias);
+    p.M = y.size(0), p.N = y.size(1), p.K = K, p.lda = a.stride(0), p.ldb = b.stride(0), p.ldy = y.stride(0);
+    p.a_columns = a_columns, p.b_columns = b_columns, p.add = add;
+    Products<T>(p).run();
+  };
+  if (y.scalar_type() == at::kFloat) run(static_cast<float*>(nullptr));
+  else run(static_cast<sn::bf16*>(nullptr));
+  return true;
+}
 
 }  // namespace
 
@@ -144,28 +188,22 @@ namespace sn {
 
 // y [N, out] = x [N, in] W^T, W [out, in], plus b [out] unless it is absent.
 inline void map_into(Tensor& y, const Tensor& x, const Tensor& w, const Tensor& b = {}) {
-  int64_t K = x.size(1);
-  if (K % 2 == 0 && ours(K, x, w, y) && (!b.defined() || along(b, w)))
-    return Products({bits(x), bits(w), bits(y), b.defined() ? bits(b) : nullptr, x.size(0), w.size(0), K, x.stride(0), w.stride(0), y.stride(0), false, false, false}).run();
+  if (product(y, x, Over::columns, w, Over::columns, b, false)) return;
   if (b.defined()) at::linear_out(y, x, w, b);
   else at::mm_out(y, x, w.t());
 }
 
 // dx [N, in] = dy [N, out] W, or that much more.
 inline void map_back(Tensor& dx, const Tensor& dy, const Tensor& w, bool add = false) {
-  int64_t K = dy.size(1);
-  if (K % 2 == 0 && ours(K, dy, w, dx))
-    Products({bits(dy), bits(w), bits(dx), nullptr, dy.size(0), w.size(1), K, dy.stride(0), w.stride(0), dx.stride(0), false, true, add}).run();
-  else if (add) dx.addmm_(dy, w);
+  if (product(dx, dy, Over::columns, w, Over::rows, {}, add)) return;
+  if (add) dx.addmm_(dy, w);
   else at::mm_out(dx, dy, w);
 }
 
 // dW [out, in] = dy^T x, or that much more.
 inline void map_grad(Tensor& dw, const Tensor& dy, const Tensor& x, bool add = false) {
-  int64_t K = dy.size(0);
-  if (ours(K, dy, x, dw))
-    Products({bits(dy), bits(x), bits(dw), nullptr, dy.size(1), x.size(1), K, dy.stride(0), x.stride(0), dw.stride(0), true, true, add}).run();
-  else if (add) dw.addmm_(dy.t(), x);
+  if (product(dw, dy, Over::rows, x, Over::rows, {}, add)) return;
+  if (add) dw.addmm_(dy.t(), x);
   else at::mm_out(dw, dy.t(), x);
 }
 
@@ -177,7 +215,7 @@ inline Tensor map_grad(const Tensor& dy, const Tensor& x) {
 
 // linear is map_into for x [..., in].
 inline Tensor linear(const Tensor& x, const Tensor& w, const std::optional<Tensor>& b) {
-  if (x.scalar_type() != at::kBFloat16 || !sn_gemm_half_own() || !x.is_contiguous() || x.numel() == 0 || w.numel() == 0) return at::linear(x, w, b);
+  if (!chosen(x) || !x.is_contiguous() || x.numel() == 0 || w.numel() == 0) return at::linear(x, w, b);
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = w.size(0);
   Tensor y = at::empty(shape, x.options()), rows = y.view({-1, w.size(0)});
@@ -212,17 +250,19 @@ struct Linear : Function<Linear> {
   }
 };
 
+// linear_of is x [..., in] W^T, plus b, which may be absent, by the kernels that are chosen; differentiable.
+Tensor linear_of(const Tensor& x, const Tensor& w, const std::optional<Tensor>& b) {
+  bool own = chosen(x) && x.dim() > 0 && x.numel() > 0 && w.dim() == 2 && w.numel() > 0 && w.is_contiguous() && x.size(-1) == w.size(1) && sn::fused(x, w);
+  if (own && b) own = along(*b, w);
+  return own ? Linear::apply(x, w, b) : at::linear(x, w, b);
+}
+
 }  // namespace
 
-// x [..., in] W^T, plus b, which may be absent.
 extern "C" char* sn_linear(sn_tensor* out, sn_tensor x, sn_tensor w, sn_tensor b) {
   return sn::guard([&] {
-    const Tensor &X = sn::ref(x), &W = sn::ref(w);
     std::optional<Tensor> bias;
     if (b) bias = sn::ref(b);
-    bool own = sn_gemm_half_own() && X.dim() > 0 && X.numel() > 0 && W.dim() == 2 && W.numel() > 0 && W.is_contiguous() && X.size(-1) == W.size(1) && sn::fused(X, W) &&
-               X.scalar_type() == at::kBFloat16;
-    if (own && bias) own = along(*bias, W);
-    *out = sn::own(own ? Linear::apply(X, W, bias) : at::linear(X, W, bias));
+    *out = sn::own(linear_of(sn::ref(x), sn::ref(w), bias));
   });
 }
