@@ -42,14 +42,18 @@ const GEMMVariable = "SALSA_GEMM"
 
 // GEMM returns the kernels of this process for fp32.
 func GEMM() string {
-	switch {
-	case native.OwnGEMM(false):
+	if native.OwnGEMM(false) {
 		return ownGEMM[false][native.OwnGEMMBits(false)]
-	case native.GEMMWide():
-		return GEMMAVX512
-	default:
-		return GEMMMKL
 	}
+	return mklGEMM()
+}
+
+// mklGEMM returns those of MKL that it has chosen, or would choose.
+func mklGEMM() string {
+	if native.GEMMWide() {
+		return GEMMAVX512
+	}
+	return GEMMMKL
 }
 
 // HalfGEMM returns the kernels of this process for bf16.
@@ -73,8 +77,8 @@ func ChooseGEMM(name string) error {
 		return nil
 	case wide && !native.HasAVX512(), !wide && gemmNeeds[name] != "":
 		return fmt.Errorf("%s needs a processor with %s", name, gemmNeeds[name])
-	case !half && wide != native.GEMMWide() && native.GEMMAsked():
-		return fmt.Errorf("matrix products have been computed by %s already", map[bool]string{false: GEMMMKL, true: GEMMAVX512}[native.GEMMWide()])
+	case !half && name != mklGEMM() && native.GEMMAsked():
+		return fmt.Errorf("matrix products have been computed by %s already", mklGEMM())
 	case !half:
 		native.ChooseGEMM(map[bool]int{false: native.GEMMMKL, true: native.GEMMAVX512}[wide])
 	}
@@ -82,10 +86,22 @@ func ChooseGEMM(name string) error {
 	return nil
 }
 
+// askedGEMM returns the names in SALSA_GEMM, none where it is not set.
+func askedGEMM() (names []string) {
+	asked := os.Getenv(GEMMVariable)
+	if asked == "" {
+		return nil
+	}
+	for name := range strings.SplitSeq(asked, ",") {
+		names = append(names, strings.TrimSpace(name))
+	}
+	return names
+}
+
 // AskedGEMM returns the kernels that SALSA_GEMM asks for, in fp32 and bf16; empty where it says nothing of a type.
 func AskedGEMM() (f32, half string) {
-	for name := range strings.SplitSeq(os.Getenv(GEMMVariable), ",") {
-		if name = strings.TrimSpace(name); slices.Contains(gemmNamesOfBF16, name) {
+	for _, name := range askedGEMM() {
+		if slices.Contains(gemmNamesOfBF16, name) {
 			half = name
 		} else {
 			f32 = name
@@ -96,12 +112,8 @@ func AskedGEMM() (f32, half string) {
 
 // gemmFromEnvironment follows SALSA_GEMM where it is set.
 func gemmFromEnvironment() error {
-	names := os.Getenv(GEMMVariable)
-	if names == "" {
-		return nil
-	}
-	for name := range strings.SplitSeq(names, ",") {
-		if err := ChooseGEMM(strings.TrimSpace(name)); err != nil {
+	for _, name := range askedGEMM() {
+		if err := ChooseGEMM(name); err != nil {
 			return fault.Inputf("%s: %w; unset it, or set it to one of %s for fp32, to one of %s for bf16, or to both with a comma",
 				GEMMVariable, err, strings.Join(gemmNamesOfFP32, ", "), strings.Join(gemmNamesOfBF16, ", "))
 		}

@@ -45,8 +45,8 @@ func linearOf(v []tensor.Tensor) tensor.Tensor {
 	return v[0].Linear(v[1], append(v, tensor.Tensor{})[2])
 }
 
-// Tiles of 6 or 12 rows and 16 or 32 columns, ranges of 1024 units, laid-out stripes: sizes on both sides of each, and odd ones,
-// which have no pairs.
+// Tiles of 6 or 12 rows and 16 or 32 columns, ranges of 512 floats or 1024 pairs, laid-out stripes: sizes on both sides of
+// each, and odd ones, which have no pairs.
 func TestProducts(t *testing.T) {
 	ofProducts(t, func(t *testing.T, d tensor.DType) {
 		rounding := map[tensor.DType]float64{tensor.Float32: 1e-6, tensor.BFloat16: 1./256 + 1e-4}[d]

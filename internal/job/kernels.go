@@ -72,7 +72,11 @@ func sameKernels(path string, b *Base) error {
 		return err
 	}
 	var k kernels
-	if err := json.Unmarshal(raw, &k); err != nil {
+	err = json.Unmarshal(raw, &k)
+	if err == nil && k.GEMM == "" {
+		err = errors.New("it names no kernels of fp32")
+	}
+	if err != nil {
 		return fault.Inputf("%s: %w; remove the file to resume with %s", path, err, tensor.GEMM())
 	}
 	b.gemm, b.half = k.GEMM, cmp.Or(k.Half, tensor.GEMMLibtorch)
@@ -101,10 +105,7 @@ func chooseKernels(b *Base) (restore func() error, err error) {
 		}
 		return tensor.ChooseGEMM(half)
 	}
-	for _, name := range []string{b.gemm, b.half} {
-		if name == "" {
-			continue
-		}
+	for _, name := range []string{cmp.Or(b.gemm, f32), cmp.Or(b.half, half)} {
 		if err := tensor.ChooseGEMM(name); err != nil {
 			return nil, errors.Join(err, restore())
 		}

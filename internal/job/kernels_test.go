@@ -38,6 +38,7 @@ func TestARunKeepsItsKernels(t *testing.T) {
 		`{"gemm":"` + lacking + `"}`: "the run was started with matrix products by " + lacking,
 		`{"gemm":"abacus"}`:          `"abacus" is not one of mkl, mkl-avx512`,
 		`{`:                          "remove the file to resume",
+		`{"threads":2}`:              "it names no kernels of fp32; remove the file to resume",
 	} {
 		before := tensor.GEMM()
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
@@ -63,7 +64,27 @@ func TestAResumedRunRefusesOtherKernels(t *testing.T) {
 	}
 }
 
-// The kernels of fp32 are those of the run as well, for its job alone, where the process can still choose.
+// keepsKernels holds a job that is resumed from a folder with this file to the kernels that it names, for the job alone;
+// kernels tells those of the process.
+func keepsKernels(t *testing.T, path, content, dtype, want string, kernels func() string) {
+	t.Helper()
+	whole := kernels()
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
+	b := &Base{Quiet: true, Device: "cpu", DType: dtype}
+	require.NoError(t, sameKernels(path, b))
+	assert.Equal(t, whole, kernels(), "before the job")
+	require.NoError(t, compute(b, func(models.Options) error {
+		assert.Equal(t, want, kernels())
+		return nil
+	}))
+	assert.Equal(t, whole, kernels(), "behind it")
+	require.NoError(t, writeKernels(path, b))
+	raw, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Contains(t, string(raw), want)
+}
+
+// The kernels of fp32 are those that the run began with, for its job alone, where the process can still choose.
 func TestARunKeepsItsKernelsOfFP32(t *testing.T) {
 	path, whole := filepath.Join(t.TempDir(), kernelsFile), tensor.GEMM()
 	for _, name := range []string{whole, tensor.GEMMMKL} {
@@ -71,37 +92,17 @@ func TestARunKeepsItsKernelsOfFP32(t *testing.T) {
 			continue // MKL has chosen its other ones
 		}
 		require.NoError(t, tensor.ChooseGEMM(whole))
-		require.NoError(t, os.WriteFile(path, []byte(`{"gemm":"`+name+`"}`), 0o644))
-		b := &Base{Quiet: true, Device: "cpu", DType: "float32"}
-		require.NoError(t, sameKernels(path, b))
-		assert.Equal(t, whole, tensor.GEMM(), "before the job")
-		require.NoError(t, compute(b, func(models.Options) error {
-			assert.Equal(t, name, tensor.GEMM())
-			return nil
-		}))
-		assert.Equal(t, whole, tensor.GEMM(), "behind it")
+		keepsKernels(t, path, `{"gemm":"`+name+`"}`, "float32", name, tensor.GEMM)
 	}
 }
 
-// The kernels of bf16 are those that the run began with, for its job alone: libtorch's where its folder says nothing.
+// Those of bf16 likewise: libtorch's where its folder says nothing.
 func TestARunKeepsItsKernelsOfBF16(t *testing.T) {
 	path, whole := filepath.Join(t.TempDir(), kernelsFile), tensor.HalfGEMM()
 	for content, want := range map[string]string{
 		``: tensor.GEMMLibtorch, `,"gemm_bf16":"` + whole + `"`: whole, `,"gemm_bf16":"` + tensor.GEMMLibtorch + `"`: tensor.GEMMLibtorch,
 	} {
-		require.NoError(t, os.WriteFile(path, []byte(`{"gemm":"`+tensor.GEMM()+`"`+content+`}`), 0o644))
-		b := &Base{Quiet: true, Device: "cpu", DType: "bfloat16"}
-		require.NoError(t, sameKernels(path, b))
-		assert.Equal(t, whole, tensor.HalfGEMM(), "before the job")
-		require.NoError(t, compute(b, func(models.Options) error {
-			assert.Equal(t, want, tensor.HalfGEMM())
-			return nil
-		}))
-		assert.Equal(t, whole, tensor.HalfGEMM(), "behind it")
-		require.NoError(t, writeKernels(path, b))
-		raw, err := os.ReadFile(path)
-		require.NoError(t, err)
-		assert.Contains(t, string(raw), want)
+		keepsKernels(t, path, `{"gemm":"`+tensor.GEMM()+`"`+content+`}`, "bfloat16", want, tensor.HalfGEMM)
 	}
 }
 

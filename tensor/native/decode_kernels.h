@@ -17,6 +17,12 @@ static inline vf load(const bf16* p) {
   return (vf)wide;
 }
 static inline void store(float* p, vf v) { *reinterpret_cast<vf_any*>(p) = v; }
+// Rounds as narrow does.
+static inline void store(bf16* p, vf v) {
+  vu u = (vu)v, r = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
+  r = v != v ? vu{} + 0x7fc0 : r;
+  *reinterpret_cast<vh_any*>(p) = __builtin_convertvector(r, vh);
+}
 
 // a·b + c, rounded once where the processor can. Nothing else is contracted so: decode_simd.cpp forbids it, because the
 // compiler would choose anew in each tile, and a row's last bit would depend on how many rows there are.

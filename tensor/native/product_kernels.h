@@ -91,12 +91,6 @@ static inline void lay_units(float* to, const T* from, const T*, int64_t width) 
   }
 }
 
-static inline void store(bf16* y, vf v) {
-  vu u = (vu)v, r = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
-  r = v != v ? vu{} + 0x7fc0 : r;
-  *reinterpret_cast<vh_any*>(y) = __builtin_convertvector(r, vh);
-}
-
 // Rounds a tile's row, after what the place holds and the bias are added where they are wanted.
 template <class T>
 static inline void put(T* y, vf a, vf b, int64_t width, const T* bias, bool add) {
